@@ -1,0 +1,126 @@
+"""The evaluation and conversion role: from trained weights to a measured int8 file.
+
+The accuracy that ranks candidates is that of the very file that would ship, run by tflite-micro, whose arithmetic is
+the microcontroller's. The test set is opened by `Evaluator.test` alone, which the search asks for once, at the end.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from automcu.errors import CandidateFailure
+from automcu.export.converter import Converter
+from automcu.export.interpreter import accuracy, images_to_int8, run_int8
+from automcu.feasibility.gate import Gate
+from automcu.results import Evaluation, TestResult
+from automcu.spaces.space import Space
+from automcu.training.data import TestData, TrainingData
+from automcu.training.weights import weights_from_bytes
+from automcu.work import Evaluate, Test
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """How to measure. Images are taken from the front of the (shuffled) splits; `processes` interpreters share them.
+
+    `parity_tolerance` bounds the absolute difference between the torch and the Keras network's float outputs.
+    """
+
+    calibration_images: int
+    validation_images: int
+    parity_images: int
+    parity_tolerance: float
+    processes: int
+    time_limit_seconds: float
+
+
+class Evaluator:
+    """Converts trained candidates and measures them. Holds the converter's process; close it when done."""
+
+    def __init__(
+        self,
+        space: Space,
+        gate: Gate,
+        converter: Converter,
+        data: TrainingData,
+        load_test: Callable[[], TestData],
+        settings: EvaluationSettings,
+    ) -> None:
+        self._space = space
+        self._gate = gate
+        self._converter = converter
+        self._data = data
+        self._load_test = load_test
+        self._settings = settings
+
+    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[Evaluation, bytes]:
+        """The measurement of a trained candidate, and its int8 .tflite file.
+
+        Raises `CandidateFailure` when torch and Keras disagree, the file differs from what the gate admitted, or the
+        conversion fails; `InfraFailure` when a process dies or runs out of time.
+        """
+        from automcu.training.trainer import forward
+
+        began = time.monotonic()
+        settings, data = self._settings, self._data
+        network = self._space.build(work.candidate.architecture)
+        parameters = weights_from_bytes(weights)
+        probe = data.validation_images[: settings.parity_images]
+        conversion = self._converter.convert(network, parameters, data.images[: settings.calibration_images], probe)
+        parity = float(np.abs(conversion.probe_outputs - forward(network, parameters, probe)).max())
+        if not parity <= settings.parity_tolerance:
+            raise CandidateFailure(
+                f"the Keras network's outputs differ from torch's by {parity:.1e} (allowed "
+                f"{settings.parity_tolerance:.0e}); report this architecture as a bug of the exporter"
+            )
+        verdict = self._gate.judge_file(conversion.tflite)
+        if verdict.report.graph_fingerprint != work.report.graph_fingerprint or verdict.violations:
+            raise CandidateFailure(
+                "the converted file is not the graph that the gate admitted; report this architecture as a bug of the "
+                "lowering"
+            )
+        images = data.validation_images[: settings.validation_images]
+        labels = data.validation_labels[: settings.validation_images]
+        outputs = self._run(conversion.tflite, images)
+        evaluation = Evaluation(
+            int8_validation_accuracy=accuracy(outputs, labels),
+            float_validation_accuracy=accuracy(forward(network, parameters, images), labels),
+            validation_images=len(images),
+            parity=parity,
+            tflite_bytes=len(conversion.tflite),
+            tflite_sha256=hashlib.sha256(conversion.tflite).hexdigest(),
+            report=verdict.report,
+            vendor_report=self._gate.vendor_report(conversion.tflite),
+            seconds=time.monotonic() - began,
+        )
+        return evaluation, conversion.tflite
+
+    def test(self, work: Test, weights: bytes, tflite: bytes) -> TestResult:
+        """The one measurement on the test set. Raises as `evaluate` does, and `DataError` when the set is missing."""
+        from automcu.training.trainer import forward
+
+        began = time.monotonic()
+        test = self._load_test()
+        network = self._space.build(work.candidate.architecture)
+        return TestResult(
+            int8_accuracy=accuracy(self._run(tflite, test.images), test.labels),
+            float_accuracy=accuracy(forward(network, weights_from_bytes(weights), test.images), test.labels),
+            images=len(test.images),
+            interpreter="tflite-micro",
+            seconds=time.monotonic() - began,
+        )
+
+    def _run(self, tflite: bytes, images: np.ndarray) -> np.ndarray:
+        return run_int8(
+            tflite,
+            images_to_int8(images),
+            processes=self._settings.processes,
+            time_limit_s=self._settings.time_limit_seconds,
+        )
+
+    def close(self) -> None:
+        """End the converter's process."""
+        self._converter.close()

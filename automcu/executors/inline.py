@@ -1,0 +1,92 @@
+"""Does all the work in this process, one piece after the other: for tests, and for machines without Ray."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from automcu.deploy.bundle import write_bundle
+from automcu.evaluation import Evaluator
+from automcu.executors import steps
+from automcu.executors.steps import DeploymentRole, TrainingRole
+from automcu.feasibility.gate import Gate
+from automcu.proposal import Proposer
+from automcu.run_folder import RunFolder, model_name, weights_name
+from automcu.work import (
+    STAGES,
+    Check,
+    Deploy,
+    Evaluate,
+    Outcome,
+    Propose,
+    Stage,
+    Test,
+    Train,
+    Trained,
+    Work,
+    WorkFailed,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InlineRoles:
+    """One role a stage, all in this process."""
+
+    proposer: Proposer
+    gate: Gate
+    training: TrainingRole
+    evaluator: Evaluator
+    deployment: DeploymentRole
+
+
+class InlineExecutor:
+    """Same seed, same machine: the same candidates and verdicts in the same order."""
+
+    def __init__(self, roles: InlineRoles, folder: RunFolder) -> None:
+        self._roles = roles
+        self._folder = folder
+        self._waiting: list[Work] = []
+
+    def room(self) -> Mapping[Stage, int]:
+        """One piece of work of each stage at a time."""
+        return dict.fromkeys(STAGES, 1)
+
+    def submit(self, work: Work) -> None:
+        """Remember `work`; `wait` does it."""
+        self._waiting.append(work)
+
+    def wait(self) -> Sequence[Outcome]:
+        """Do what was submitted, in order."""
+        work, self._waiting = self._waiting, []
+        return [outcome for piece in work for outcome in self._do(piece)]
+
+    def _do(self, work: Work) -> list[Outcome]:
+        match work:
+            case Propose():
+                return list(steps.propose(self._roles.proposer, work))
+            case Check():
+                return [steps.check(self._roles.gate, work)]
+            case Train(candidate):
+                return [self._train(work)]
+            case Evaluate(candidate):
+                weights = self._folder.read(weights_name(candidate.id))
+                evaluated, tflite = steps.evaluate(self._roles.evaluator, work, weights)
+                if tflite:
+                    self._folder.write(model_name(candidate.id), tflite)
+                return [evaluated]
+            case Test():
+                weights = self._folder.read(weights_name(work.candidate.id))
+                tflite = self._folder.read(model_name(work.candidate.id))
+                return [steps.test(self._roles.evaluator, work, weights, tflite)]
+            case Deploy():
+                tflite = self._folder.read(model_name(work.candidate.id))
+                deployed, files = self._roles.deployment.deploy(work, tflite)
+                if files:
+                    write_bundle(self._folder.path / "best", files)
+                return [deployed]
+
+    def _train(self, work: Train) -> Trained | WorkFailed:
+        try:
+            trial, weights = self._roles.training.train(work, lambda point: None)
+        except Exception as error:
+            return steps.failure("train", work.candidate.id, error)
+        self._folder.write(weights_name(work.candidate.id), weights)
+        return Trained(work.candidate.id, trial)

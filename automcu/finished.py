@@ -1,0 +1,69 @@
+"""How a candidate ends. Progress is a type: a proposer sees only these, so none is ever fed an unfinished candidate."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from automcu.architecture import Candidate
+from automcu.board import Violation
+from automcu.results import Deployment, Evaluation, FeasibilityReport, TestResult, TrialResult
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Does not fit the budget; never trained."""
+
+    candidate: Candidate
+    report: FeasibilityReport
+    violations: tuple[Violation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Fits, but its training was ended early by the scheduler in favour of better ones."""
+
+    candidate: Candidate
+    report: FeasibilityReport
+    trial: TrialResult
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Trained, converted to int8 and measured on the validation split."""
+
+    candidate: Candidate
+    report: FeasibilityReport
+    trial: TrialResult
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """Evaluated, measured once on the test set, bundled and validated."""
+
+    candidate: Candidate
+    report: FeasibilityReport
+    trial: TrialResult
+    evaluation: Evaluation
+    test: TestResult
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A stage failed for good: it would fail anywhere (`candidate`), or the retries are used up (`infrastructure`)."""
+
+    candidate: Candidate
+    stage: str
+    cause: Literal["candidate", "infrastructure"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Not carried on because the budget of the run was spent; `stage` is what it was waiting for."""
+
+    candidate: Candidate
+    stage: str
+
+
+Finished = Rejected | Stopped | Evaluated | Deployed | Failed | Skipped

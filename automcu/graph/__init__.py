@@ -1,0 +1,1 @@
+"""Networks as layers, as int8 operator graphs, and what such a graph costs."""

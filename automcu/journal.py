@@ -1,0 +1,141 @@
+"""The memory of a run: an append-only file of JSON lines, written by the driver alone, enough to rebuild the search.
+
+The first line describes the run (`Header`); each further line is one outcome with the seconds since the start; the last
+one says how the run ended. A line is written whole and flushed to the operating system before the search acts on it,
+so killing the process loses nothing that was acted on (a power failure may lose the last seconds). A torn last line
+is what a kill in mid-write leaves behind; reading drops it.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from automcu.errors import OutputError
+from automcu.work import (
+    Checked,
+    DeployDone,
+    EvaluationDone,
+    Outcome,
+    ProposalsEnded,
+    Proposed,
+    TestDone,
+    Trained,
+    WorkFailed,
+)
+
+VERSION = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a run was asked to do, and by which software: enough to run it again."""
+
+    version: int
+    config: Mapping[str, Any]
+    seed: int
+    git_revision: str | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: exit code and the sentence that was shown."""
+
+    exit_code: int
+    message: str
+
+
+Event = Header | Ended | Outcome
+_KINDS: Mapping[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        Header,
+        Ended,
+        Proposed,
+        ProposalsEnded,
+        Checked,
+        Trained,
+        EvaluationDone,
+        TestDone,
+        DeployDone,
+        WorkFailed,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a journal."""
+
+    seconds: float
+    event: Event
+
+
+@cache
+def _adapter(kind: type[Event]) -> TypeAdapter[Event]:
+    return TypeAdapter(kind)
+
+
+class Journal:
+    """Appends events to `path`. `clock` gives the seconds since the run began. Raises `OutputError` when it cannot."""
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        self.path = path
+        self._clock = clock
+        self._file: IO[bytes] = _guarded(path, lambda: path.open("ab"))
+
+    def __call__(self, event: Event) -> None:
+        """Append one event."""
+        kind = type(event)
+        line = b'{"seconds":%.3f,"kind":"%s","event":%s}\n' % (
+            self._clock(),
+            kind.__name__.encode(),
+            _adapter(kind).dump_json(event),
+        )
+        _guarded(self.path, lambda: (self._file.write(line), self._file.flush()))
+
+    def close(self) -> None:
+        """Close the file; the journal takes no more events."""
+        self._file.close()
+
+
+def _guarded(path: Path, act: Callable[[], T]) -> T:
+    try:
+        return act()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the journal {path} ({error.strerror}); free disk space or choose a writable run folder "
+            "with hydra.run.dir=FOLDER"
+        ) from error
+
+
+def read_journal(path: Path) -> Iterator[Entry]:
+    """The entries of a journal, in order; a torn last line is dropped.
+
+    Raises `OutputError` when the file is missing, was written by another version, or is damaged before its end.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise OutputError(f"cannot read the journal {path} ({error.strerror}); name the folder of a run") from error
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            record = json.loads(line)
+            event = _adapter(_KINDS[record["kind"]]).validate_python(record["event"])
+            seconds = float(record["seconds"])
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            raise OutputError(
+                f"line {number} of {path} is damaged ({type(error).__name__}); restore the file or start a new run"
+            ) from error
+        if isinstance(event, Header) and event.version != VERSION:
+            raise OutputError(
+                f"{path} was written in journal version {event.version}, this is {VERSION}; "
+                "read it with the AutoMCU version named in its first line"
+            )
+        yield Entry(seconds, event)

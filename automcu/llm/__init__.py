@@ -1,0 +1,1 @@
+"""Language models behind one small seam: the client, its implementations, and the reader of what they reply."""

@@ -1,0 +1,1 @@
+"""What thinks up architectures: chance, evolution, and a language model with evolution to fall back on."""

@@ -1,0 +1,145 @@
+"""Regularized evolution (Real et al. 2019, arXiv:1802.01548), made aware of feasibility (Deb 2000's rules).
+
+The population holds the last `population` candidates that were trained, whatever their rank: members die of age. A
+parent is the most accurate of `tournament` members drawn at random; its child is one neighbour of it.
+
+Until there are `tournament` members, proposals are random. Where the budget is tight most of these are rejected, and
+the few that fit are tiny. So once more than half of what is known was rejected, every other proposal instead repairs a
+near miss: a neighbour of a rejected architecture, chosen by the same tournament with the excess over the limits in
+place of accuracy. Each random ancestor's line is represented by its nearest miss only, so that the first networks that
+fit come from several lines. They lie just below the limits, because each line comes from above.
+"""
+
+import math
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from automcu.architecture import Architecture, Candidate
+from automcu.errors import ConfigError
+from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
+from automcu.proposal import Proposal, ProposalItem
+from automcu.proposers.random_search import fresh_random
+from automcu.spaces.space import Space
+
+STEPS = 8
+"""How far to walk from a parent whose neighbours have all been tried before giving it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A trained candidate: validation accuracy, of the int8 network where there is one."""
+
+    candidate: Candidate
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Miss:
+    """A rejected candidate. `excess` is the sum over its violations of (value - limit) / limit."""
+
+    candidate: Candidate
+    excess: float
+
+
+class RegularizedEvolution:
+    """Tournament selection, one-step mutation, death by age.
+
+    Raises `ConfigError` unless 1 <= tournament <= population.
+    """
+
+    name = "evolution"
+
+    def __init__(self, space: Space, seed: int, population: int = 16, tournament: int = 4) -> None:
+        if not 1 <= tournament <= population:
+            raise ConfigError(
+                f"a tournament of {tournament} cannot be drawn from a population of {population}; "
+                "set 1 <= tournament <= population"
+            )
+        self._space = space
+        self._rng = random.Random(seed)
+        self._tournament = tournament
+        self._members: deque[_Member] = deque(maxlen=population)
+        self._max_misses = population
+        self._misses: dict[str, _Miss] = {}
+        self._line: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self._ended: set[str] = set()
+        self._rejected = 0
+
+    def propose(self, count: int) -> Iterator[ProposalItem]:
+        """Up to `count` architectures not tried before; fewer once the space is nearly used up."""
+        for _ in range(count):
+            proposal = self._mutant() or self._chance()
+            if proposal is None:
+                return
+            self._seen.add(proposal.architecture.fingerprint)
+            yield proposal
+
+    def observe(self, finished: Sequence[Finished]) -> None:
+        """Trained candidates enter the population, rejected ones the near misses; the rest is only remembered."""
+        for end in finished:
+            fingerprint = end.candidate.architecture.fingerprint
+            self._seen.add(fingerprint)
+            if fingerprint in self._ended:
+                continue
+            self._ended.add(fingerprint)
+            match end:
+                case Rejected():
+                    self._rejected += 1
+                    self._miss(end)
+                case Evaluated(candidate, evaluation=evaluation) | Deployed(candidate, evaluation=evaluation):
+                    self._members.append(_Member(candidate, evaluation.int8_validation_accuracy))
+                case Stopped(candidate, trial=trial):
+                    self._members.append(_Member(candidate, trial.validation_accuracy))
+                case Failed() | Skipped():
+                    pass
+
+    def _mutant(self) -> Proposal | None:
+        """A new neighbour of a parent, or None when it is too early for parents or its surroundings are used up."""
+        if len(self._members) >= self._tournament:
+            drawn = self._rng.sample(self._members, self._tournament)
+            parent = max(drawn, key=lambda member: member.accuracy).candidate
+            child = self._fresh_neighbour(parent.architecture)
+            return None if child is None else Proposal(child, f"evolution:mutate({parent.id})")
+        if self._misses and 2 * self._rejected > len(self._seen) and self._rng.random() < 0.5:
+            near = self._rng.sample(list(self._misses.values()), min(self._tournament, len(self._misses)))
+            parent = min(near, key=lambda miss: miss.excess).candidate
+            child = self._fresh_neighbour(parent.architecture)
+            if child is not None:
+                self._line[child.fingerprint] = self._line_of(parent)
+                return Proposal(child, f"evolution:repair({parent.id})")
+        return None
+
+    def _chance(self) -> Proposal | None:
+        architecture = fresh_random(self._space, self._rng, self._seen)
+        return None if architecture is None else Proposal(architecture, "evolution:random")
+
+    def _fresh_neighbour(self, architecture: Architecture) -> Architecture | None:
+        for _ in range(STEPS):
+            step = None
+            for neighbour in self._space.neighbours(architecture, self._rng):
+                if neighbour.fingerprint not in self._seen:
+                    return neighbour
+                step = step or neighbour
+            if step is None:
+                return None
+            architecture = step
+        return None
+
+    def _miss(self, end: Rejected) -> None:
+        excess = sum(
+            math.inf if violation.resource == "operator" else (violation.value - violation.limit) / violation.limit
+            for violation in end.violations
+        )
+        line = self._line_of(end.candidate)
+        known = self._misses.get(line)
+        if math.isfinite(excess) and (known is None or excess < known.excess):
+            self._misses[line] = _Miss(end.candidate, excess)
+        if len(self._misses) > self._max_misses:
+            del self._misses[max(self._misses, key=lambda line: self._misses[line].excess)]
+
+    def _line_of(self, candidate: Candidate) -> str:
+        fingerprint = candidate.architecture.fingerprint
+        return self._line.get(fingerprint, fingerprint)

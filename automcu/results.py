@@ -1,0 +1,109 @@
+"""Facts that come back from the stages. Verdicts are drawn elsewhere: `Budget.violations`, `Search`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class FeasibilityReport:
+    """What one tier says an int8 network costs on a target.
+
+    RAM and Flash are two numbers each: activations (arena, input and output included) and runtime RAM; weights
+    (with biases) and code. Figures are always those after int8 quantization. `margin` is the share by which a tier
+    asks its own figures to be raised before they are judged (0.0 where they are exact); it is already in them.
+    `binding_layer` makes the RAM peak, `heaviest_layer` holds most weights, `busiest_layer` has most MACs.
+    `graph_fingerprint` identifies the int8 graph that was judged.
+    """
+
+    graph_fingerprint: str
+    macs: int
+    weights_bytes: int
+    code_bytes: int
+    activations_bytes: int
+    runtime_ram_bytes: int
+    binding_layer: str
+    heaviest_layer: str
+    busiest_layer: str
+    tier: str
+    tool: str
+    tool_version: str
+    margin: float
+
+    @property
+    def ram_bytes(self) -> int:
+        """Peak RAM: activations and runtime."""
+        return self.activations_bytes + self.runtime_ram_bytes
+
+    @property
+    def flash_bytes(self) -> int:
+        """Flash: weights and code."""
+        return self.weights_bytes + self.code_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPoint:
+    """One point of a learning curve; accuracy is a share in [0, 1] of the validation split, seconds since the start."""
+
+    epoch: int
+    train_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """A finished training. `ended` says why it ended: all epochs done, stopped by the scheduler, or out of time."""
+
+    curve: tuple[EpochPoint, ...]
+    ended: Literal["completed", "scheduler", "deadline"]
+    seed: int
+    parameters: int
+    seconds: float
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Float accuracy on the validation split after the last epoch."""
+        return self.curve[-1].validation_accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The converted network, measured: the int8 .tflite file itself, interpreted as a microcontroller would.
+
+    `parity` is the largest absolute difference between the torch and the Keras network's float outputs.
+    `report` judges the file again, by the tier that admitted the architecture; `vendor_report` is what ST Edge AI
+    says of the file, where that tool is installed.
+    """
+
+    int8_validation_accuracy: float
+    float_validation_accuracy: float
+    validation_images: int
+    parity: float
+    tflite_bytes: int
+    tflite_sha256: str
+    report: FeasibilityReport
+    vendor_report: FeasibilityReport | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """The one look at the test set: accuracy of the shipped int8 file, and of the float network beside it."""
+
+    int8_accuracy: float
+    float_accuracy: float
+    images: int
+    interpreter: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A bundle that was written and validated. `matching` of `checked` host outputs were equal byte for byte."""
+
+    board: str
+    bundle: str
+    checked: int
+    matching: int
+    evidence_sha256: str
+    seconds: float

@@ -1,0 +1,65 @@
+"""The folder of one run. Only the driver writes it; what other processes make reaches it as bytes.
+
+    journal.jsonl              every event, see `automcu.journal`
+    run.json                   configuration, seed, versions: what it takes to run it again
+    candidates/ID/             weights.safetensors, model_int8.tflite of a trained candidate
+    candidates.parquet         a row per candidate
+    summary.md, pareto.png     the result for people
+    best/                      the bundle of the deployed network
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from automcu.errors import OutputError
+
+
+class RunFolder:
+    """Files of one run below `path`. Every method raises `OutputError` when the disk refuses."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _refused(path, error) from error
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Put a file in place as a whole: readers see the old content or the new, never a part. Returns its path."""
+        target = self.path / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as file:
+                file.write(content)
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, target)
+        except OSError as error:
+            raise _refused(target, error) from error
+        return target
+
+    def read(self, name: str) -> bytes:
+        """The content of a file that was written before."""
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise OutputError(
+                f"cannot read {self.path / name} ({error.strerror}); leave the run folder alone while a run uses it"
+            ) from error
+
+
+def weights_name(candidate_id: int) -> str:
+    """Where a candidate's trained weights lie in the run folder."""
+    return f"candidates/{candidate_id:05d}/weights.safetensors"
+
+
+def model_name(candidate_id: int) -> str:
+    """Where a candidate's int8 file lies in the run folder."""
+    return f"candidates/{candidate_id:05d}/model_int8.tflite"
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write {path} ({error.strerror}); free disk space or choose a writable run folder "
+        "with hydra.run.dir=FOLDER"
+    )

@@ -1,0 +1,339 @@
+"""The search: what to do next, and what came back. Plain decisions; it starts no process and knows neither Ray nor
+torch.
+
+A candidate goes check -> train -> evaluate; when the time or the number of candidates is spent, the best one goes on
+to test -> deploy. An executor asks for work (`next_work`), does it, and hands every outcome back (`record`). Outcomes
+may come in any order; each piece of work has exactly one outcome, except `Propose`, whose items arrive one by one
+before its `ProposalsEnded`. `drive` is the whole loop.
+
+Rules that hold whatever the order: nothing is trained without a report that keeps the budget, no architecture is
+checked twice, every candidate ends as exactly one `Finished`, and failed work is repeated only when the failure was
+the infrastructure's.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from automcu.architecture import Candidate
+from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
+from automcu.proposal import Exchange, InvalidProposal, Notice, Proposal, ProposalItem
+from automcu.work import (
+    STAGES,
+    CandidateWork,
+    Check,
+    Checked,
+    Deploy,
+    DeployDone,
+    Evaluate,
+    EvaluationDone,
+    Outcome,
+    ProposalsEnded,
+    Propose,
+    Proposed,
+    Result,
+    Stage,
+    Test,
+    TestDone,
+    Train,
+    Trained,
+    Work,
+    WorkFailed,
+    stage_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a search. `seconds` is the whole run; `finish_share` of it is kept for the last evaluations, the test
+    and the bundle. `batch` proposals are asked for at once, `lookahead` fitting candidates are kept waiting for a
+    training slot, `attempts` is how often work is tried when the infrastructure fails."""
+
+    seconds: float
+    max_proposals: int
+    max_trained: int
+    batch: int
+    lookahead: int
+    finish_share: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """How many got how far. `proposed` counts valid, new architectures; each is in exactly one of the later counts'
+    terminal groups once the search is done."""
+
+    proposed: int
+    invalid: int
+    duplicate: int
+    feasible: int
+    rejected: int
+    trained: int
+    stopped: int
+    evaluated: int
+    failed: int
+    skipped: int
+    deployed: int
+
+
+class Executor(Protocol):
+    """Does the work that a search hands out. Implementations: `executors.inline`, `actors.executor`."""
+
+    def room(self) -> Mapping[Stage, int]:
+        """How many more pieces of work each stage takes now."""
+        ...
+
+    def submit(self, work: Work) -> None:
+        """Begin one piece of work; its outcome comes from `wait`."""
+        ...
+
+    def wait(self) -> Sequence[Outcome]:
+        """Outcomes that have come in, in order; blocks a moment when there are none, and may then return none."""
+        ...
+
+
+class Recorder(Protocol):
+    """Told of every outcome before the search acts on it: the journal, the progress lines."""
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Take note of `outcome`."""
+        ...
+
+
+def drive(search: "Search", executor: Executor, recorders: Sequence[Recorder]) -> None:
+    """Run `search` to its end on `executor`."""
+    while not search.done:
+        for work in search.next_work(executor.room()):
+            executor.submit(work)
+        for outcome in executor.wait():
+            for record in recorders:
+                record(outcome)
+            search.record(outcome)
+
+
+class Search:
+    """The decisions of one run. `clock` gives the seconds since the run began."""
+
+    MAX_FRUITLESS_ROUNDS = 20
+    """Rounds in a row without one new architecture after which the proposer counts as exhausted."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self.limits = limits
+        self.finished: dict[int, Finished] = {}
+        self.trouble: str | None = None
+        """Why proposing ended before its time, or None."""
+        self._clock = clock
+        self._candidates = 0
+        self._seen: set[tuple[str, str]] = set()
+        self._due: dict[int, CandidateWork] = {}
+        self._queues: dict[Stage, deque[int]] = {stage: deque() for stage in STAGES}
+        self._running: set[int] = set()
+        self._attempts: Counter[tuple[Stage, int | None]] = Counter()
+        self._news: list[Finished] = []
+        self._proposing = False
+        self._fruitless = 0
+        self._fruit = False
+        self._longest_trial = 0.0
+        self._counts: Counter[str] = Counter()
+        self._over = False
+
+    # ---- what next -------------------------------------------------------------------------------------------------
+    @property
+    def done(self) -> bool:
+        """Nothing is running, waiting, or left to decide."""
+        return self._over
+
+    def next_work(self, room: Mapping[Stage, int]) -> list[Work]:
+        """Work to begin now, at most `room` of each stage; later stages first, so queues drain before they fill."""
+        self._retire()
+        work: list[Work] = []
+        for stage in ("deploy", "test", "evaluate", "train", "check"):
+            work += self._take(stage, room.get(stage, 0))
+        if room.get("propose", 0) > 0 and self._wants_proposals():
+            self._proposing, self._fruit = True, False
+            left = self.limits.max_proposals - self._candidates
+            work.append(Propose(min(self.limits.batch, left), tuple(self._news)))
+            self._news.clear()
+        return work
+
+    def _take(self, stage: Stage, count: int) -> list[CandidateWork]:
+        queue, taken = self._queues[stage], list[CandidateWork]()
+        while queue and len(taken) < count:
+            work = self._due.get(queue.popleft())
+            if work is None or stage_of(work) != stage:
+                continue
+            if isinstance(work, Train):
+                work = replace(work, seconds=self._search_seconds - self._clock())
+                self._counts["training begun"] += 1
+            self._running.add(work.candidate.id)
+            taken.append(work)
+        return taken
+
+    @property
+    def _search_seconds(self) -> float:
+        return self.limits.seconds * (1 - self.limits.finish_share)
+
+    @property
+    def _may_train(self) -> bool:
+        """Whether a training begun now could still count: one is allowed, and would end in time."""
+        in_time = self._clock() + self._longest_trial < self._search_seconds
+        return in_time and self._counts["training begun"] < self.limits.max_trained
+
+    def _wants_proposals(self) -> bool:
+        waiting = sum(
+            isinstance(work, Check) or (isinstance(work, Train) and work.candidate.id not in self._running)
+            for work in self._due.values()
+        )
+        return (
+            not self._proposing
+            and self.trouble is None
+            and self._candidates < self.limits.max_proposals
+            and self._fruitless < self.MAX_FRUITLESS_ROUNDS
+            and self._may_train
+            and waiting < self.limits.lookahead
+        )
+
+    def _retire(self) -> None:
+        """Give up what can no longer be done, and once everything else has ended choose the winner, or end."""
+        if not self._may_train:
+            for stage in ("check", "train"):
+                self._skip(stage)
+        if self._clock() >= self.limits.seconds and any(isinstance(end, Evaluated) for end in self.finished.values()):
+            self._skip("evaluate")
+        if self._proposing or self._due or self._wants_proposals():
+            return
+        winner = None if any(isinstance(end, Deployed) for end in self.finished.values()) else self.best
+        if winner is None:
+            self._over = True
+        else:
+            self._queue(Test(winner))
+
+    def _skip(self, stage: Stage) -> None:
+        for candidate_id in list(self._queues[stage]):
+            work = self._due.get(candidate_id)
+            if work is not None and stage_of(work) == stage and candidate_id not in self._running:
+                self._finish(Skipped(work.candidate, stage))
+        self._queues[stage].clear()
+
+    def _queue(self, work: CandidateWork) -> None:
+        self._due[work.candidate.id] = work
+        self._running.discard(work.candidate.id)
+        self._queues[stage_of(work)].append(work.candidate.id)
+
+    # ---- what came back --------------------------------------------------------------------------------------------
+    def record(self, outcome: Outcome) -> None:
+        """Take an outcome in. One that no candidate is due for (it came twice, or late) is ignored."""
+        match outcome:
+            case Proposed(item):
+                self._record_item(item)
+            case ProposalsEnded():
+                self._proposing = False
+                self._attempts["propose", None] = 0
+                self._fruitless = 0 if self._fruit else self._fruitless + 1
+            case WorkFailed(stage, None, retryable, message):
+                self._proposing = False
+                self._attempts[stage, None] += 1
+                if not retryable or self._attempts[stage, None] >= self.limits.attempts:
+                    self.trouble = message
+            case WorkFailed():
+                self._record_failure(outcome)
+            case _:
+                self._record_result(outcome)
+
+    def _record_item(self, item: ProposalItem) -> None:
+        match item:
+            case Proposal(architecture, origin):
+                key = (architecture.space, architecture.text)
+                if key in self._seen or self._candidates >= self.limits.max_proposals:
+                    self._counts["duplicate"] += 1
+                    return
+                self._seen.add(key)
+                self._candidates += 1
+                self._fruit = True
+                self._queue(Check(Candidate(self._candidates, architecture, origin)))
+            case InvalidProposal():
+                self._counts["invalid"] += 1
+            case Exchange() | Notice():
+                pass
+
+    def _record_failure(self, failure: WorkFailed) -> None:
+        stage, candidate_id = failure.stage, failure.candidate_id
+        work = None if candidate_id is None else self._due.get(candidate_id)
+        if work is None or stage_of(work) != stage:
+            return
+        self._attempts[stage, candidate_id] += 1
+        if failure.retryable and self._attempts[stage, candidate_id] < self.limits.attempts:
+            if stage == "train":
+                self._counts["training begun"] -= 1
+            self._queue(work)
+        else:
+            cause: Literal["infrastructure", "candidate"] = "infrastructure" if failure.retryable else "candidate"
+            self._finish(Failed(work.candidate, stage, cause, failure.message))
+
+    def _record_result(self, outcome: Result) -> None:
+        work = self._due.get(outcome.candidate_id)
+        match work, outcome:
+            case Check(candidate), Checked(_, report, violations):
+                if violations:
+                    self._finish(Rejected(candidate, report, violations))
+                else:
+                    self._counts["feasible"] += 1
+                    self._queue(Train(candidate, report))
+            case Train(candidate, report), Trained(_, trial):
+                self._counts["trained"] += 1
+                self._longest_trial = max(self._longest_trial, trial.seconds)
+                if trial.ended == "scheduler":
+                    self._finish(Stopped(candidate, report, trial))
+                else:
+                    self._queue(Evaluate(candidate, report, trial))
+            case Evaluate(candidate, report, trial), EvaluationDone(_, evaluation):
+                self._counts["evaluated"] += 1
+                self._finish(Evaluated(candidate, report, trial, evaluation))
+            case Test(evaluated), TestDone(_, test):
+                self._queue(Deploy(evaluated, test))
+            case Deploy(evaluated, test), DeployDone(_, deployment):
+                self._finish(
+                    Deployed(
+                        evaluated.candidate, evaluated.report, evaluated.trial, evaluated.evaluation, test, deployment
+                    )
+                )
+
+    def _finish(self, end: Finished) -> None:
+        self.finished[end.candidate.id] = end
+        self._due.pop(end.candidate.id, None)
+        self._running.discard(end.candidate.id)
+        self._news.append(end)
+
+    # ---- how it stands ---------------------------------------------------------------------------------------------
+    @property
+    def best(self) -> Evaluated | None:
+        """The evaluated candidate of highest int8 validation accuracy; of equals the smaller, then the earlier."""
+        evaluated = [end for end in self.finished.values() if isinstance(end, Evaluated)]
+        return max(
+            evaluated,
+            key=lambda end: (
+                end.evaluation.int8_validation_accuracy,
+                -(end.report.ram_bytes + end.report.flash_bytes),
+                -end.candidate.id,
+            ),
+            default=None,
+        )
+
+    @property
+    def funnel(self) -> Funnel:
+        """Counts so far."""
+        ends = Counter(type(end) for end in self.finished.values())
+        return Funnel(
+            proposed=self._candidates,
+            invalid=self._counts["invalid"],
+            duplicate=self._counts["duplicate"],
+            feasible=self._counts["feasible"],
+            rejected=ends[Rejected],
+            trained=self._counts["trained"],
+            stopped=ends[Stopped],
+            evaluated=self._counts["evaluated"],
+            failed=ends[Failed],
+            skipped=ends[Skipped],
+            deployed=ends[Deployed],
+        )

@@ -1,0 +1,64 @@
+"""The seam between the search and what it searches: a space of architectures for one task."""
+
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Protocol
+
+from automcu.architecture import Architecture, Shape
+from automcu.graph.network import Network
+
+
+class Space(Protocol):
+    """A set of architectures, bound to an input shape and a number of classes.
+
+    Stateless: the same arguments give the same answer, and all chance comes from the `rng` handed in. Contract suite:
+    `tests/contracts/space.py`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What `Architecture.space` holds."""
+        ...
+
+    @property
+    def input_shape(self) -> Shape:
+        """Height, width, channels of the input."""
+        ...
+
+    @property
+    def class_count(self) -> int:
+        """Units of the output layer."""
+        ...
+
+    @property
+    def json_schema(self) -> Mapping[str, object]:
+        """Schema of what `parse` takes, fit for strict structured output of language models: every key required, no
+        others allowed, every value an enumeration, no references. It cannot say the rules that span stages."""
+        ...
+
+    def describe(self) -> str:
+        """The space in plain text for the prompt of a language model: fields, allowed values, rules."""
+        ...
+
+    def build(self, architecture: Architecture) -> Network:
+        """The network of an architecture. Raises `InvalidArchitecture` when it lies outside this space."""
+        ...
+
+    def parse(self, description: object) -> Architecture:
+        """The architecture of an untrusted JSON-like value, inside this space and in canonical form.
+
+        Raises `InvalidArchitecture`, with the path to the first thing wrong, for anything else."""
+        ...
+
+    def random(self, rng: Random) -> Architecture:
+        """A random architecture, sizes spread over orders of magnitude."""
+        ...
+
+    def neighbours(self, architecture: Architecture, rng: Random) -> Iterator[Architecture]:
+        """All architectures one edit away, lazily and in random order: inside the space, never the one given, no
+        repeats. Raises `InvalidArchitecture` when `architecture` is none of this kind of space."""
+        ...
+
+    def smallest(self) -> Architecture:
+        """The architecture that needs least RAM and Flash: a budget too small for it is too small for all."""
+        ...

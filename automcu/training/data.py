@@ -1,0 +1,200 @@
+"""Data sets by name: where they are looked for, and how they are split into training, validation and test images.
+
+The test images can be had only through `load_test`; `load_training` opens no test shard. `digits` ships inside
+scikit-learn, the others are Parquet shards (`<root>/<dataset>/train-*.parquet`) or torchvision's download.
+Images are uint8 NHWC, labels int64.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from automcu.architecture import Task
+from automcu.errors import ConfigError, DataError
+from automcu.training.shards import LabelledImages, find_shards, load_shards
+
+DIGITS_TEST_SHARE = 0.2
+DIGITS_TEST_SEED = 20240
+"""The seed of the fixed test split of `digits`, which comes without one."""
+_DOWNLOAD_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """What a search may see: images to train on and, apart from them, images to validate on."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    validation_images: np.ndarray
+    validation_labels: np.ndarray
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TestData:
+    """What only the final evaluation may see."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sharded:
+    label: str
+    torchvision: str
+
+
+_SHARDED = {
+    "cifar10": _Sharded(label="label", torchvision="CIFAR10"),
+    "cifar100": _Sharded(label="fine_label", torchvision="CIFAR100"),
+    "mnist": _Sharded(label="label", torchvision="MNIST"),
+}
+
+
+def user_cache() -> Path:
+    """The user's cache folder for AutoMCU: `$XDG_CACHE_HOME/automcu` or `~/.cache/automcu`."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "automcu"
+
+
+def data_roots(configured: str | None) -> tuple[Path, ...]:
+    """Where data sets are looked for, first hit wins: the configured folder, `$AUTOMCU_DATA`, `./data`,
+    `../shared/data`, the user's cache. Absolute, so that they mean the same in every process."""
+    named = [root for root in (configured, os.environ.get("AUTOMCU_DATA")) if root]
+    here = Path.cwd()
+    roots = [Path(root).expanduser().absolute() for root in named]
+    return (*roots, here / "data", here.parent / "shared" / "data", user_cache())
+
+
+def load_training(
+    task: Task, roots: Sequence[Path], *, validation_share: float, max_images: int | None, seed: int
+) -> TrainingData:
+    """The training images of the task's data set, with `validation_share` of each class held out for validation.
+
+    `max_images` keeps a class-balanced subset of the training part. Split and subset follow from `seed` alone.
+    Raises `DataError` when the data is missing, corrupt or disagrees with the task, `ConfigError` for bad settings.
+    """
+    if not 0 < validation_share < 1:
+        raise ConfigError(f"validation_share is {validation_share}; choose it between 0 and 1, for example 0.1")
+    if max_images is not None and max_images < task.class_count:
+        raise ConfigError(f"max_images is {max_images} for {task.class_count} classes; raise it to at least that")
+    found = _load(task, roots, "train")
+    rng = np.random.default_rng(seed)
+    training, validation = stratified_split(found.labels, validation_share, rng)
+    if max_images is not None:
+        training = training[_class_balanced(found.labels[training], max_images, rng)]
+    return TrainingData(
+        found.images[training],
+        found.labels[training],
+        found.images[validation],
+        found.labels[validation],
+        found.class_names,
+    )
+
+
+def load_test(task: Task, roots: Sequence[Path]) -> TestData:
+    """The test images of the task's data set: for the final evaluation only. Raises as `load_training` does."""
+    found = _load(task, roots, "test")
+    return TestData(found.images, found.labels, found.class_names)
+
+
+def stratified_split(labels: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (kept, held out) with `share` of every class held out: at least one, and never all of it.
+
+    Raises `DataError` for a class with a single image.
+    """
+    kept, held_out = [], []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if len(members) < 2:
+            raise DataError(f"class {label} has a single image, which cannot be split; add images of it")
+        count = min(max(round(len(members) * share), 1), len(members) - 1)
+        held_out.append(members[:count])
+        kept.append(members[count:])
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held_out))
+
+
+def _class_balanced(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices of `count` images, drawn from the classes in turn: as equal a number of each as there is."""
+    turn = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        turn[members] = rng.permutation(len(members))
+    return np.sort(np.lexsort((labels, turn))[:count])
+
+
+def _load(task: Task, roots: Sequence[Path], split: str) -> LabelledImages:
+    if task.dataset == "digits":
+        found = _load_digits(split)
+    elif task.dataset in _SHARDED:
+        found = _load_sharded(task, _SHARDED[task.dataset], roots, split)
+    else:
+        known = ", ".join(["digits", *_SHARDED])
+        raise ConfigError(f"data set {task.dataset!r} is unknown; choose one of {known}")
+    if found.images.shape[1:] != task.input_shape or len(found.class_names) != task.class_count:
+        raise DataError(
+            f"{task.dataset} has images of shape {found.images.shape[1:]} in {len(found.class_names)} classes, but the "
+            f"task says {task.input_shape} and {task.class_count}; correct task.input_shape or task.class_count"
+        )
+    empty = np.flatnonzero(np.bincount(found.labels, minlength=task.class_count) == 0)
+    if len(empty):
+        raise DataError(
+            f"{task.dataset} has no {split} image of class {empty[0]} ({found.class_names[empty[0]]}); "
+            "add some, or correct task.class_count"
+        )
+    return found
+
+
+def _load_digits(split: str) -> LabelledImages:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = digits.target.astype(np.int64)
+    rng = np.random.default_rng(DIGITS_TEST_SEED)
+    training, test = stratified_split(labels, DIGITS_TEST_SHARE, rng)
+    chosen = training if split == "train" else test
+    return LabelledImages(images[chosen], labels[chosen], tuple(str(name) for name in digits.target_names))
+
+
+def _load_sharded(task: Task, source: _Sharded, roots: Sequence[Path], split: str) -> LabelledImages:
+    for root in roots:
+        shards = find_shards(root / task.dataset, split)
+        if shards:
+            return load_shards(shards, source.label, task.input_shape, task.class_count, user_cache() / "decoded")
+    try:
+        return _download(source.torchvision, user_cache() / "torchvision", split)
+    except (OSError, RuntimeError) as error:
+        searched = ", ".join(str(root / task.dataset) for root in roots)
+        raise DataError(
+            f"no {split} shards of {task.dataset} in {searched}, and the download failed ({error}); put "
+            f"{split}-*.parquet into one of these folders, name their parent as data.root or in $AUTOMCU_DATA, "
+            "or connect to the network"
+        ) from None
+
+
+def _download(name: str, folder: Path, split: str) -> LabelledImages:
+    """torchvision's copy; its archive holds both splits, of which only the one asked for is read into memory."""
+    import socket
+
+    from torchvision import datasets
+
+    make: Callable[..., Any] = getattr(datasets, name)
+    patience = socket.getdefaulttimeout()
+    # torchvision sets none of its own, and a stalled download would hang for ever.
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
+    try:
+        found = make(str(folder), train=split == "train", download=True)
+    finally:
+        socket.setdefaulttimeout(patience)
+    images = np.asarray(found.data)
+    return LabelledImages(
+        images if images.ndim == 4 else images[..., None],
+        np.asarray(found.targets, np.int64),
+        tuple(found.classes),
+    )

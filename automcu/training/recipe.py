@@ -1,0 +1,31 @@
+"""How a network is trained: the numbers of a schedule."""
+
+from dataclasses import dataclass
+
+from automcu.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """SGD with Nesterov momentum under a triangular learning rate that peaks at `learning_rate`.
+
+    `weight_decay` acts on kernels only. `crop_padding` is the largest shift of a training image, in pixels; what it
+    uncovers is filled by reflection. `flip` mirrors half of them left to right. Raises `ConfigError` for values out
+    of range.
+    """
+
+    epochs: int = 8
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    flip: bool = False
+    crop_padding: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ConfigError("a recipe needs epochs >= 1 and batch_size >= 2; raise them")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise ConfigError("a recipe needs learning_rate > 0 and weight_decay >= 0; raise them")
+        if not 0 <= self.label_smoothing < 1 or self.crop_padding < 0:
+            raise ConfigError("a recipe needs label_smoothing in [0, 1) and crop_padding >= 0; correct them")

@@ -1,0 +1,48 @@
+"""Packaging of AutoMCU. The exact versions that were tested together are in `requirements.lock` (`make lock` renews it)."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="automcu",
+    version="0.1.0",
+    description="Designs int8 neural networks that provably fit an STM32 microcontroller",
+    license="Apache-2.0",
+    packages=find_packages(include=["automcu", "automcu.*"]),
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        "hydra-core==1.3.*",
+        # 1.82.7 and 1.82.8 were compromised releases (BerriAI/litellm#24512).
+        "litellm>=1.106.2,<2,!=1.82.7,!=1.82.8",
+        "matplotlib>=3.10",
+        "numpy>=2.4",
+        "pillow>=12",
+        "pyarrow>=26",
+        "pydantic>=2.14,<3",
+        "ray[serve,tune]==2.60.*",
+        "safetensors>=0.6",
+        # Ships the real digits images of the quickstart.
+        "scikit-learn>=1.7",
+        # litellm retries need it, but litellm does not ask for it.
+        "tenacity>=9",
+        "tensorflow==2.21.*",
+        "tflite==2.18.*",
+        "tflite-micro==0.dev20261023182759",
+        # torchvision of one release fits torch of one release only: move both together.
+        "torch==2.15.0",
+        "torchvision==0.29.2",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis>=6.150",
+            "import-linter>=2.5",
+            "jsonschema>=4.25",
+            "mypy>=1.18",
+            "pytest>=9",
+            "pytest-timeout>=2.4",
+            "ruff>=0.14",
+            "setuptools>=80",
+            "types-PyYAML",
+        ]
+    },
+    entry_points={"console_scripts": ["automcu=automcu.cli:main"]},
+)

@@ -1,0 +1,219 @@
+"""The search's promises, under any order of completion, any number of workers and any failures."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automcu.board import Budget
+from automcu.finished import Deployed, Evaluated, Failed, Rejected, Skipped, Stopped
+from automcu.proposal import InvalidProposal, Proposal
+from automcu.search import Limits, Search, drive
+from automcu.work import (
+    Check,
+    Checked,
+    Deploy,
+    DeployDone,
+    Evaluate,
+    EvaluationDone,
+    Outcome,
+    ProposalsEnded,
+    Propose,
+    Proposed,
+    Stage,
+    Test,
+    TestDone,
+    Train,
+    Trained,
+    Work,
+    WorkFailed,
+    stage_of,
+)
+from tests.builders import architecture, deployment, evaluation, report, test_result, trial
+
+BUDGET = Budget(ram_bytes=20_000, flash_bytes=100_000, macs=None)
+
+
+class ShuffledExecutor:
+    """Completes work in an order, with results and failures, that Hypothesis draws. Time passes as work completes."""
+
+    def __init__(self, draw: st.DataObject, workers: int, trouble: bool) -> None:
+        self.draw, self.workers, self.trouble = draw, workers, trouble
+        self.now = 0.0
+        self.flying: list[Work] = []
+        self.begun: list[Work] = []
+        self.proposed = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def room(self) -> Mapping[Stage, int]:
+        flying = Counter(stage_of(work) for work in self.flying)
+        return {
+            stage: self.workers - flying[stage] for stage in ("propose", "check", "train", "evaluate", "test", "deploy")
+        }
+
+    def submit(self, work: Work) -> None:
+        self.flying.append(work)
+        self.begun.append(work)
+
+    def wait(self) -> Sequence[Outcome]:
+        if not self.flying:
+            return ()
+        self.now += self.draw.draw(st.floats(0, 3))
+        work = self.flying.pop(self.draw.draw(st.integers(0, len(self.flying) - 1)))
+        if self.trouble and self.draw.draw(st.integers(0, 3)) == 0:
+            candidate_id = None if isinstance(work, Propose) else work.candidate.id
+            failed = WorkFailed(stage_of(work), candidate_id, self.draw.draw(st.booleans()), "trouble")
+            twice = candidate_id is not None and self.draw.draw(st.booleans())
+            return (failed, failed) if twice and not failed.retryable else (failed,)
+        return tuple(self.outcomes(work))
+
+    def outcomes(self, work: Work) -> Iterator[Outcome]:
+        match work:
+            case Propose(count):
+                for _ in range(self.draw.draw(st.integers(0, count))):
+                    self.proposed += 1
+                    yield Proposed(Proposal(architecture(self.proposed // 2), "test"))  # every other one a duplicate
+                yield Proposed(InvalidProposal("{", "not JSON"))
+                yield ProposalsEnded(0.1)
+            case Check(candidate):
+                facts = report(activations=self.draw.draw(st.sampled_from([5_000, 50_000])))
+                yield Checked(candidate.id, facts, BUDGET.violations(facts), 0.1)
+            case Train(candidate):
+                ended = self.draw.draw(st.sampled_from(["completed", "scheduler", "deadline"]))
+                yield Trained(candidate.id, trial(0.5, self.draw.draw(st.floats(0, 5)), ended))
+            case Evaluate(candidate):
+                yield EvaluationDone(candidate.id, evaluation(self.draw.draw(st.floats(0, 1))))
+            case Test():
+                yield TestDone(work.candidate.id, test_result())
+            case Deploy():
+                yield DeployDone(work.candidate.id, deployment())
+
+
+@given(st.data(), st.integers(1, 4), st.booleans())
+def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
+    draw: st.DataObject, workers: int, trouble: bool
+) -> None:
+    executor = ShuffledExecutor(draw, workers, trouble)
+    limits = Limits(
+        seconds=draw.draw(st.floats(0, 60)), max_proposals=12, max_trained=5, batch=4, lookahead=3, finish_share=0.2,
+        attempts=2,
+    )  # fmt: skip
+    search = Search(limits, executor.clock)
+    drive(search, executor, ())
+
+    assert not executor.flying
+    for work in executor.begun:
+        if isinstance(work, Train):
+            assert not BUDGET.violations(work.report)
+    checks = Counter(work.candidate.architecture for work in executor.begun if isinstance(work, Check))
+    assert all(count <= limits.attempts for count in checks.values())
+    assert len({id for id in search.finished}) == search.funnel.proposed <= limits.max_proposals
+    assert sorted(search.finished) == list(range(1, search.funnel.proposed + 1))
+    ends = Counter(type(end) for end in search.finished.values())
+    assert set(ends) <= {Rejected, Stopped, Evaluated, Deployed, Failed, Skipped}
+    assert ends[Deployed] <= 1
+    tested = [work for work in executor.begun if isinstance(work, Test)]
+    if not trouble:
+        assert len(tested) == ends[Deployed] == (search.funnel.evaluated > 0)
+        assert sum(isinstance(work, Train) for work in executor.begun) <= limits.max_trained
+    deployed = [end for end in search.finished.values() if isinstance(end, Deployed)]
+    for end in deployed:
+        rivals = [other for other in search.finished.values() if isinstance(other, Evaluated)]
+        assert all(
+            other.evaluation.int8_validation_accuracy <= end.evaluation.int8_validation_accuracy for other in rivals
+        )
+
+
+def limits(**changed: float) -> Limits:
+    values = dict(seconds=1000, max_proposals=100, max_trained=10, batch=4, lookahead=4, finish_share=0.1, attempts=2)
+    return Limits(**(values | changed))  # type: ignore[arg-type]
+
+
+ROOM: Mapping[Stage, int] = {"propose": 1, "check": 9, "train": 9, "evaluate": 9, "test": 1, "deploy": 1}
+
+
+def feed(search: Search, numbers: Sequence[int]) -> list[Work]:
+    """Let the proposer offer `numbers`, pass them all through the gate; returns the work that comes next."""
+    assert any(isinstance(work, Propose) for work in search.next_work(ROOM))
+    for number in numbers:
+        search.record(Proposed(Proposal(architecture(number), "test")))
+    search.record(ProposalsEnded(0.0))
+    for work in search.next_work(ROOM):
+        if isinstance(work, Check):
+            search.record(Checked(work.candidate.id, report(), (), 0.0))
+    return search.next_work(ROOM)
+
+
+def test_a_duplicate_is_refused_before_it_costs_anything() -> None:
+    search = Search(limits(), lambda: 0.0)
+    trainings = [work for work in feed(search, [1, 1, 2, 1]) if isinstance(work, Train)]
+    assert [work.candidate.id for work in trainings] == [1, 2]
+    assert search.funnel.duplicate == 2
+
+
+def test_a_training_gets_the_time_that_is_left_for_searching() -> None:
+    now = 0.0
+    search = Search(limits(seconds=100, finish_share=0.2), lambda: now)
+    now = 30.0
+    (training,) = [work for work in feed(search, [1]) if isinstance(work, Train)]
+    assert training.seconds == pytest.approx(50)
+
+
+def test_no_training_begins_that_cannot_end_in_time() -> None:
+    now = 0.0
+    search = Search(limits(seconds=100, finish_share=0.0), lambda: now)
+    (first,) = [work for work in feed(search, [1]) if isinstance(work, Train)]
+    now = 60.0
+    search.record(Trained(first.candidate.id, trial(seconds=60)))
+    later = search.next_work(ROOM)
+    assert [type(work) for work in later] == [Evaluate]
+
+
+def test_infrastructure_failures_are_retried_within_the_bound_and_candidate_failures_never() -> None:
+    search = Search(limits(attempts=2), lambda: 0.0)
+    works = [work for work in feed(search, [1, 2]) if isinstance(work, Train)]
+    search.record(WorkFailed("train", works[0].candidate.id, True, "killed"))
+    search.record(WorkFailed("train", works[1].candidate.id, False, "NaN"))
+    again = [work for work in search.next_work(ROOM) if isinstance(work, Train)]
+    assert [work.candidate.id for work in again] == [1]
+    search.record(WorkFailed("train", 1, True, "killed"))
+    assert [(end.candidate.id, end.cause) for end in search.finished.values() if isinstance(end, Failed)] == [
+        (2, "candidate"),
+        (1, "infrastructure"),
+    ]
+
+
+def test_a_proposer_that_fails_ends_the_proposing_but_not_the_candidates_under_way() -> None:
+    search = Search(limits(), lambda: 0.0)
+    works = feed(search, [1])
+    (training,) = [work for work in works if isinstance(work, Train)]
+    search.record(WorkFailed("propose", None, False, "the LLM is down"))
+    search.record(Trained(training.candidate.id, trial()))
+    assert search.trouble == "the LLM is down"
+    assert [type(work) for work in search.next_work(ROOM)] == [Evaluate]
+
+
+def test_when_the_winner_cannot_be_deployed_the_next_best_is() -> None:
+    search = Search(limits(max_trained=2, lookahead=1), lambda: 0.0)
+    works = [work for work in feed(search, [1, 2]) if isinstance(work, Train)]
+    for work in works:
+        search.record(Trained(work.candidate.id, trial()))
+    for work in search.next_work(ROOM):
+        if isinstance(work, Evaluate):
+            search.record(EvaluationDone(work.candidate.id, evaluation(0.9 if work.candidate.id == 1 else 0.8)))
+    (first,) = search.next_work(ROOM)
+    assert isinstance(first, Test) and first.candidate.id == 1
+    search.record(WorkFailed("test", 1, False, "broken"))
+    (second,) = search.next_work(ROOM)
+    assert isinstance(second, Test) and second.candidate.id == 2
+
+
+def test_outcomes_that_nobody_waits_for_are_ignored() -> None:
+    search = Search(limits(), lambda: 0.0)
+    search.record(Trained(7, trial()))
+    search.record(WorkFailed("train", 7, True, "late"))
+    assert search.funnel.trained == 0 and not search.finished

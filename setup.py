@@ -44,5 +44,4 @@ setup(
             "types-PyYAML",
         ]
     },
-    entry_points={"console_scripts": ["automcu=automcu.cli:main"]},
 )

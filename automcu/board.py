@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from automcu.errors import ConfigError
 from automcu.results import FeasibilityReport
 
 Resource = Literal["ram", "flash", "macs", "operator"]
@@ -35,6 +36,10 @@ class Board:
     reserved_flash_bytes: int
     stedgeai_target: str | None
     source: str
+
+    def __post_init__(self) -> None:
+        if {region.kind for region in self.regions} != {"flash", "ram"}:
+            raise ConfigError(f"board {self.name} needs a flash and a ram region; add them to its file in conf/board")
 
     @property
     def ram_bytes(self) -> int:

@@ -7,6 +7,7 @@ is what a kill in mid-write leaves behind; reading drops it.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -88,7 +89,7 @@ class Journal:
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self.path = path
         self._clock = clock
-        self._file: IO[bytes] = _guarded(path, lambda: path.open("ab"))
+        self._file: IO[bytes] = _guarded(path, lambda: _open(path))
 
     def __call__(self, event: Event) -> None:
         """Append one event."""
@@ -103,6 +104,16 @@ class Journal:
     def close(self) -> None:
         """Close the file; the journal takes no more events."""
         self._file.close()
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Open for appending, after cutting off a torn last line, which would spoil the next one."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
+    return path.open("ab")
 
 
 def _guarded(path: Path, act: Callable[[], T]) -> T:

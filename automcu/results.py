@@ -52,7 +52,8 @@ class EpochPoint:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """A finished training. `ended` says why it ended: all epochs done, stopped by the scheduler, or out of time."""
+    """A finished training. `ended` says why it ended: all epochs done, stopped by the scheduler, or out of time.
+    `parameters` counts all trainable and statistical values."""
 
     curve: tuple[EpochPoint, ...]
     ended: Literal["completed", "scheduler", "deadline"]

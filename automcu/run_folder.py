@@ -1,11 +1,11 @@
 """The folder of one run. Only the driver writes it; what other processes make reaches it as bytes.
 
-    journal.jsonl              every event, see `automcu.journal`
-    run.json                   configuration, seed, versions: what it takes to run it again
-    candidates/ID/             weights.safetensors, model_int8.tflite of a trained candidate
-    candidates.parquet         a row per candidate
-    summary.md, pareto.png     the result for people
-    best/                      the bundle of the deployed network
+journal.jsonl              every event, see `automcu.journal`
+run.json                   configuration, seed, versions: what it takes to run it again
+candidates/ID/             weights.safetensors, model_int8.tflite of a trained candidate
+candidates.parquet         a row per candidate
+summary.md, pareto.png     the result for people
+best/                      the bundle of the deployed network
 """
 
 import os

@@ -144,6 +144,11 @@ class Search:
         """Nothing is running, waiting, or left to decide."""
         return self._over
 
+    @property
+    def training_over(self) -> bool:
+        """No training will be asked for any more, and none is under way."""
+        return self._over or (not self._may_train and not any(isinstance(work, Train) for work in self._due.values()))
+
     def next_work(self, room: Mapping[Stage, int]) -> list[Work]:
         """Work to begin now, at most `room` of each stage; later stages first, so queues drain before they fill."""
         self._retire()
@@ -236,6 +241,9 @@ class Search:
                 self._attempts[stage, None] += 1
                 if not retryable or self._attempts[stage, None] >= self.limits.attempts:
                     self.trouble = message
+                elif retryable:
+                    # Whoever proposes now may have been started afresh, without its memory.
+                    self._news = list(self.finished.values())
             case WorkFailed():
                 self._record_failure(outcome)
             case _:

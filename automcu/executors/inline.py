@@ -1,15 +1,21 @@
 """Does all the work in this process, one piece after the other: for tests, and for machines without Ray."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from automcu.deploy.bundle import write_bundle
 from automcu.evaluation import Evaluator
 from automcu.executors import steps
+from automcu.executors.blueprint import Blueprint
 from automcu.executors.steps import DeploymentRole, TrainingRole
 from automcu.feasibility.gate import Gate
+from automcu.finished import Finished
+from automcu.journal import Header, Journal
 from automcu.proposal import Proposer
+from automcu.report.progress import Progress
 from automcu.run_folder import RunFolder, model_name, weights_name
+from automcu.search import Funnel, Limits, Search, drive
+from automcu.training.data import TrainingData
 from automcu.work import (
     STAGES,
     Check,
@@ -90,3 +96,30 @@ class InlineExecutor:
             return steps.failure("train", work.candidate.id, error)
         self._folder.write(weights_name(work.candidate.id), weights)
         return Trained(work.candidate.id, trial)
+
+
+def run_inline(
+    blueprint: Blueprint,
+    limits: Limits,
+    header: Header,
+    folder: RunFolder,
+    data: TrainingData,
+    clock: Callable[[], float],
+    say: Callable[[str], None],
+) -> tuple[Mapping[int, Finished], Funnel, str | None]:
+    """A whole run in this process: every candidate's end by id, the counts, why proposing ended early if it did."""
+    evaluator = blueprint.make_evaluator(data)
+    gate = blueprint.make_gate()
+    roles = InlineRoles(
+        blueprint.make_proposer(), gate, blueprint.make_training(data), evaluator, blueprint.make_deployment(data)
+    )
+    search = Search(limits, clock)
+    journal = Journal(folder.path / "journal.jsonl", clock)
+    journal(header)
+    try:
+        drive(search, InlineExecutor(roles, folder), (journal, Progress(search, clock, say)))
+    finally:
+        journal.close()
+        evaluator.close()
+        gate.close()
+    return search.finished, search.funnel, search.trouble

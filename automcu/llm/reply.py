@@ -1,6 +1,6 @@
 """Reads a language model's reply: untrusted text becomes one JSON object, or a `MalformedReply` that says why not.
 
-The object may stand in prose, in a code fence or after a model's thoughts. Refused: replies over `MAX_REPLY_CHARS`,
+The object may stand in prose, in a code fence or behind a model's thoughts. Refused: replies over `MAX_REPLY_CHARS`,
 nesting over `MAX_DEPTH`, duplicate keys, NaN, infinities, numbers too large for a float, and text that is not Unicode.
 """
 
@@ -14,6 +14,7 @@ from automcu.errors import LLMError
 MAX_REPLY_CHARS = 200_000
 MAX_DEPTH = 32
 MAX_DIGITS = 40
+MAX_TRIES = 8
 
 
 class MalformedReply(LLMError):
@@ -23,34 +24,38 @@ class MalformedReply(LLMError):
 def json_object(text: str, key: str) -> dict[str, object]:
     """The JSON object in `text` that has `key` at its top level.
 
-    The last object that opens with `key` is taken (models quote the form before they fill it), otherwise the first
-    object of the text. Raises `MalformedReply`.
+    Of several objects that open with `key` the last is taken (models quote the form, or draft, before they answer);
+    where none does, the first object of the text. Raises `MalformedReply`.
     """
     if len(text) > MAX_REPLY_CHARS:
         raise MalformedReply(f"the reply has {len(text):,} characters; keep it below {MAX_REPLY_CHARS:,}")
-    answer = text.rpartition("</think>")[2]
-    starts = [match.start() for match in re.finditer(r'\{\s*"' + re.escape(key) + r'"\s*:', answer)]
-    any_start = re.search(r'\{\s*["}]', answer)
-    if any_start is None:
+    first = re.search(r'\{\s*["}]', text)
+    if first is None:
         raise MalformedReply("the reply holds no JSON object; answer with one JSON object and nothing else")
+    opening = re.compile(r'\{\s*"' + re.escape(key) + r'"\s*:')
+    found: dict[str, object] | None = None
     fault: MalformedReply | None = None
-    for start in dict.fromkeys([*reversed(starts[-2:]), any_start.start()]):
+    start = opening.search(text)
+    for _ in range(MAX_TRIES):
+        if start is None:
+            break
         try:
-            found = _decode(answer, start)
+            found, end = _decode(text, start.start())
         except MalformedReply as error:
-            fault = fault or error
-            continue
-        if key in found:
-            return found
-        fault = fault or MalformedReply(f'the JSON object has no key "{key}"; put the answer under it')
-    assert fault is not None
-    raise fault
+            fault, end = fault or error, start.end()
+        start = opening.search(text, end)
+    if found is None and fault is None:
+        found, _ = _decode(text, first.start())
+    if found is None or key not in found:
+        raise fault or MalformedReply(f'the JSON object has no key "{key}"; put the answer under it')
+    return found
 
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
 
 
-def _decode(text: str, start: int) -> dict[str, object]:
+def _decode(text: str, start: int) -> tuple[dict[str, object], int]:
+    """The object that opens at `start`, and where it ends."""
     end = _end_of_object(text, start)
     try:
         found = _DECODER.decode(text[start:end])
@@ -61,7 +66,7 @@ def _decode(text: str, start: int) -> dict[str, object]:
         raise MalformedReply(f"the reply is not valid JSON ({error}); answer with one valid JSON object") from None
     if not isinstance(found, dict):
         raise MalformedReply("the reply is not a JSON object; answer with one JSON object")
-    return found
+    return found, end
 
 
 def _end_of_object(text: str, start: int) -> int:

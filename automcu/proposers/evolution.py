@@ -3,11 +3,12 @@
 The population holds the last `population` candidates that were trained, whatever their rank: members die of age. A
 parent is the most accurate of `tournament` members drawn at random; its child is one neighbour of it.
 
-Until there are `tournament` members, proposals are random. Where the budget is tight most of these are rejected, and
-the few that fit are tiny. So once more than half of what is known was rejected, every other proposal instead repairs a
-near miss: a neighbour of a rejected architecture, chosen by the same tournament with the excess over the limits in
-place of accuracy. Each random ancestor's line is represented by its nearest miss only, so that the first networks that
-fit come from several lines. They lie just below the limits, because each line comes from above.
+Until there are `tournament` members, proposals are random, and what was rejected steers them. As long as at most half
+of what is known was rejected, a random proposal is the largest of `DRAWN` draws: where most networks fit, a tiny one
+wastes a training. Once more than `MOSTLY` was rejected, every other proposal repairs a near miss instead: a neighbour
+of a rejected architecture, chosen by the same tournament with the excess over the limits in place of accuracy. Each
+random ancestor's line is represented by its nearest miss only, so that the first networks that fit come from several
+lines. They lie just below the limits, because each line comes from above.
 """
 
 import math
@@ -15,6 +16,7 @@ import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from automcu.architecture import Architecture, Candidate
 from automcu.errors import ConfigError
@@ -23,6 +25,8 @@ from automcu.proposal import Proposal, ProposalItem
 from automcu.proposers.random_search import fresh_random
 from automcu.spaces.space import Space
 
+DRAWN = 3
+MOSTLY = 0.9
 STEPS = 8
 """How far to walk from a parent whose neighbours have all been tried before giving it up."""
 
@@ -51,7 +55,7 @@ class RegularizedEvolution:
 
     name = "evolution"
 
-    def __init__(self, space: Space, seed: int, population: int = 16, tournament: int = 4) -> None:
+    def __init__(self, space: Space, seed: int, population: int = 16, tournament: int = 8) -> None:
         if not 1 <= tournament <= population:
             raise ConfigError(
                 f"a tournament of {tournament} cannot be drawn from a population of {population}; "
@@ -103,7 +107,7 @@ class RegularizedEvolution:
             parent = max(drawn, key=lambda member: member.accuracy).candidate
             child = self._fresh_neighbour(parent.architecture)
             return None if child is None else Proposal(child, f"evolution:mutate({parent.id})")
-        if self._misses and 2 * self._rejected > len(self._seen) and self._rng.random() < 0.5:
+        if self._misses and self._rejected > MOSTLY * len(self._seen) and self._rng.random() < 0.5:
             near = self._rng.sample(list(self._misses.values()), min(self._tournament, len(self._misses)))
             parent = min(near, key=lambda miss: miss.excess).candidate
             child = self._fresh_neighbour(parent.architecture)
@@ -113,8 +117,13 @@ class RegularizedEvolution:
         return None
 
     def _chance(self) -> Proposal | None:
-        architecture = fresh_random(self._space, self._rng, self._seen)
-        return None if architecture is None else Proposal(architecture, "evolution:random")
+        draws = DRAWN if 2 * self._rejected <= len(self._seen) else 1
+        drawn = [fresh_random(self._space, self._rng, self._seen) for _ in range(draws)]
+        found = [architecture for architecture in drawn if architecture is not None]
+        return Proposal(max(found, key=self._parameters), "evolution:random") if found else None
+
+    def _parameters(self, architecture: Architecture) -> int:
+        return sum(map(prod, self._space.build(architecture).parameter_shapes.values()))
 
     def _fresh_neighbour(self, architecture: Architecture) -> Architecture | None:
         for _ in range(STEPS):

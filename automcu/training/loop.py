@@ -1,12 +1,11 @@
 """The training loop in torch: the whole data set as one uint8 tensor, augmentation as one gather per batch.
 
-On the CPU the result follows from the seed and the number of threads. Randomness is drawn from its own generator;
-torch's global one is left alone.
+On the CPU the result follows from the seed and the number of threads; torch's global generator has no part in it.
 """
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -56,7 +55,7 @@ def train_network(
         model.to(device)
         training = _on_device(data.images, data.labels, device)
         validation = _on_device(data.validation_images, data.validation_labels, device)
-        optimizer = _optimizer(model, recipe)
+        optimizer = _NesterovSGD(model.parameters(), recipe)
     batch = min(recipe.batch_size, len(training.labels))
     steps_per_epoch = len(training.labels) // batch
     total = recipe.epochs * steps_per_epoch
@@ -68,8 +67,8 @@ def train_network(
             losses = []
             order = torch.randperm(len(training.labels), generator=generator)
             for chosen in torch.split(order, batch)[:steps_per_epoch]:
-                _set_learning_rate(optimizer, recipe, step / total)
-                losses.append(_train_step(model, optimizer, training, chosen, recipe, generator))
+                losses.append(_loss(model, training, chosen, recipe, generator))
+                optimizer.step(step / total)
                 step += 1
                 # The validation that must follow will take as long as the last one did.
                 late = time.monotonic() - start + validating >= seconds
@@ -102,36 +101,43 @@ def _on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> 
         return _Split(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
 
-def _optimizer(model: TorchNetwork, recipe: Recipe) -> torch.optim.Optimizer:
-    kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim == 1]
-    groups = [{"params": kernels, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=_MOMENTUM, nesterov=True)
+class _NesterovSGD:
+    """Stochastic gradient descent with Nesterov momentum (the update of `torch.optim.SGD`), decay on kernels only.
+
+    Its own, because the first optimizer of `torch.optim` in a process loads torch's compiler, which takes seconds:
+    far longer than a step, and every trial is a process.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], recipe: Recipe) -> None:
+        self._pairs = [(parameter, torch.zeros_like(parameter)) for parameter in parameters]
+        self._recipe = recipe
+
+    @torch.no_grad()
+    def step(self, progress: float) -> None:
+        """Update by the gradients and drop them; `progress` is the share of all steps already taken."""
+        rate = self._recipe.learning_rate * _triangle(progress)
+        for parameter, velocity in self._pairs:
+            gradient = parameter.grad
+            if gradient is None:
+                continue
+            if parameter.ndim > 1:
+                gradient = gradient.add(parameter, alpha=self._recipe.weight_decay)
+            velocity.mul_(_MOMENTUM).add_(gradient)
+            parameter.sub_(gradient.add(velocity, alpha=_MOMENTUM), alpha=rate)
+            parameter.grad = None
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, progress: float) -> None:
-    """Triangular: up from a tenth over the first quarter of all steps, then down to zero."""
-    rising = 0.1 + 0.9 * progress / _WARM_UP
-    falling = (1 - progress) / (1 - _WARM_UP)
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * min(rising, falling)
+def _triangle(progress: float) -> float:
+    """Share of the peak learning rate: up from a tenth over the first quarter of all steps, then down to zero."""
+    return min(0.1 + 0.9 * progress / _WARM_UP, (1 - progress) / (1 - _WARM_UP))
 
 
-def _train_step(
-    model: TorchNetwork,
-    optimizer: torch.optim.Optimizer,
-    data: _Split,
-    chosen: Tensor,
-    recipe: Recipe,
-    generator: torch.Generator,
-) -> Tensor:
+def _loss(model: TorchNetwork, data: _Split, chosen: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """The loss of one batch, with its gradients left on the parameters."""
     images = normalise(_augmented(data.images, chosen, recipe, generator))
     labels = data.labels[chosen.to(data.labels.device)]
     loss = F.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
     return loss.detach()
 
 

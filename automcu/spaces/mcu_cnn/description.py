@@ -143,17 +143,18 @@ def _merged(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         last = merged[-1] if merged else None
         if isinstance(stage, PoolStage) or isinstance(last, PoolStage) or type(stage) is not type(last):
             merged.append(stage)
-        elif stage.stride == 1 and _with(stage, stride=last.stride, repeats=last.repeats) == last:
+        elif stage.stride == 1 and changed(stage, stride=last.stride, repeats=last.repeats) == last:
             repeats, most = last.repeats + stage.repeats, max(get_args(Repeats))
-            merged[-1] = _with(last, repeats=min(repeats, most))
+            merged[-1] = changed(last, repeats=min(repeats, most))
             if repeats > most:
-                merged.append(_with(stage, repeats=repeats - most))
+                merged.append(changed(stage, repeats=repeats - most))
         else:
             merged.append(stage)
     return tuple(merged)
 
 
-def _with(stage: Stage, **values: Any) -> Stage:
+def changed(stage: Stage, **values: Any) -> Stage:
+    """The stage with other values in some fields."""
     return replace(stage, **values)
 
 

@@ -19,6 +19,7 @@ from automcu.spaces.mcu_cnn.description import (
     PoolStage,
     Stage,
     WeightedStage,
+    changed,
 )
 
 _LARGE_INPUT = 48
@@ -108,7 +109,7 @@ def _edits_by_kind(cnn: McuCnn) -> dict[str, list[Callable[[], McuCnn]]]:
     for i, stage in enumerate(stages):
         for name, steps in _steps(stage).items():
             for value in steps:
-                replacing(name, i, i + 1, _replaced(stage, name, value))
+                replacing(name, i, i + 1, changed(stage, **{name: value}))
         for block in STAGE_TYPES:
             if block != stage.block:
                 replacing("block", i, i + 1, _recast(cnn, i, block))
@@ -135,11 +136,6 @@ def _steps(described: Stage | McuCnn) -> dict[str, tuple[Any, ...]]:
             at = allowed.index(getattr(described, name))
             found[name] = allowed[max(0, at - 1) : at] + allowed[at + 1 : at + 2]
     return found
-
-
-def _replaced(stage: Stage, name: str, value: Any) -> Stage:
-    changes: dict[str, Any] = {name: value}
-    return replace(stage, **changes)
 
 
 def _recast(cnn: McuCnn, i: int, block: str, **given: int) -> Stage:

@@ -1,0 +1,84 @@
+"""Starting, joining and leaving Ray, and the check that a cluster has what a run will ask for."""
+
+import os
+from collections.abc import Mapping
+
+from automcu.errors import ConfigError, InfraFailure
+
+BOARD_RESOURCE = "board:{}"
+"""The custom resource of a host that a board is wired to; holding it is holding the board."""
+
+
+def start_local(
+    *, cpus: int | None, gpus: int, object_store_bytes: int, boards: Mapping[str, int] | None = None
+) -> None:
+    """Start Ray on this machine, reachable from it alone; does nothing when this process is connected already.
+
+    `boards` gives how many boards of each name are wired up (a virtual board counts as one).
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    _prepare_environment()
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        num_gpus=gpus,
+        resources={BOARD_RESOURCE.format(name): count for name, count in (boards or {}).items()},
+        object_store_memory=object_store_bytes,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=True,
+        logging_level="error",
+    )
+
+
+def join(address: str) -> None:
+    """Connect to the Ray cluster at `address`; does nothing when this process is connected already.
+
+    Raises `InfraFailure` when there is none.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    _prepare_environment()
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InfraFailure(
+            f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, or use cluster=local"
+        ) from error
+
+
+def stop_local() -> None:
+    """Leave Ray; stops it where this process started it."""
+    import ray
+
+    ray.shutdown()
+
+
+def require_resources(demands: Mapping[str, Mapping[str, float]]) -> None:
+    """Make sure that the cluster could ever run what is asked, so that nothing waits for ever.
+
+    `demands` gives for each purpose the resources that one node, or for custom resources some node, must have.
+    Raises `ConfigError` naming what is missing.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for purpose, resources in demands.items():
+        if not any(all(node.get(name, 0) >= amount for name, amount in resources.items()) for node in nodes):
+            wanted = ", ".join(f"{name} {amount:g}" for name, amount in resources.items())
+            raise ConfigError(
+                f"no node of the Ray cluster has what {purpose} needs ({wanted}); add a node that has, or ask for less"
+            )
+
+
+def _prepare_environment() -> None:
+    # Set explicitly: left unset, a driver that connects and a cluster may disagree, and the connection hangs.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ctrl-C must reach us: Tune's own handler would only ask its loop to stop some time.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")

@@ -1,0 +1,166 @@
+"""Does a search's work with Ray actors; trainings are left in a queue from which Ray Tune takes them."""
+
+import queue
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayError
+
+from automcu.actors.cluster import BOARD_RESOURCE
+from automcu.actors.roles import DeploymentActor, EvaluationActor, FeasibilityActor, ProposalActor
+from automcu.deploy.bundle import write_bundle
+from automcu.executors.blueprint import Blueprint
+from automcu.run_folder import RunFolder, model_name, weights_name
+from automcu.work import (
+    Check,
+    Deploy,
+    Evaluate,
+    Outcome,
+    Propose,
+    Stage,
+    Test,
+    Train,
+    Work,
+    WorkFailed,
+    stage_of,
+)
+
+WAIT_SECONDS = 0.05
+CHECKS_PER_ACTOR = 8
+"""Checks under way per member of the feasibility pool: enough to hide Ray's latency, few enough to stay responsive."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """Work that an actor is doing. `arrive` turns what it returned into outcomes."""
+
+    work: Work
+    arrive: Callable[[Any], Sequence[Outcome]]
+
+
+class RayExecutor:
+    """The executor of the supervisor actor. Not thread-safe, but for `next_training` and `deliver`."""
+
+    def __init__(self, blueprint: Blueprint, data: ray.ObjectRef, folder: RunFolder, slots: int) -> None:
+        self._folder = folder
+        self._slots = slots
+        self._proposer = ProposalActor.remote(blueprint.make_proposer)
+        self._checkers = [FeasibilityActor.remote(blueprint.make_gate) for _ in range(blueprint.checkers)]
+        self._evaluator = EvaluationActor.remote(blueprint.make_evaluator, data)
+        self._make_deployer = lambda: DeploymentActor.options(
+            resources={BOARD_RESOURCE.format(blueprint.board): 1}
+        ).remote(blueprint.make_deployment, data)
+        self._checks = 0
+        self._flights: dict[Any, _Flight] = {}
+        self._to_train: deque[Train] = deque()
+        self._training: set[int] = set()
+        self._delivered: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+
+    def room(self) -> Mapping[Stage, int]:
+        """Free places: one proposal round, evaluation, test and deployment; a bounded number of checks; a training
+        per slot of the cluster."""
+        flying = Counter(stage_of(flight.work) for flight in self._flights.values())
+        return {
+            "propose": 1 - flying["propose"],
+            "check": CHECKS_PER_ACTOR * len(self._checkers) - flying["check"],
+            "train": self._slots - len(self._training),
+            "evaluate": 1 - flying["evaluate"],
+            "test": 1 - flying["test"],
+            "deploy": 1 - flying["deploy"],
+        }
+
+    def submit(self, work: Work) -> None:
+        """Begin `work` on its actor."""
+        match work:
+            case Propose():
+                stream = self._proposer.propose.options(num_returns="streaming").remote(work)
+                self._flights[stream] = _Flight(work, lambda outcome: (outcome,))
+            case Check():
+                self._checks += 1
+                checker = self._checkers[self._checks % len(self._checkers)]
+                self._flights[checker.check.remote(work)] = _Flight(work, lambda outcome: (outcome,))
+            case Train():
+                self._training.add(work.candidate.id)
+                self._to_train.append(work)
+            case Evaluate(candidate):
+                weights = self._folder.read(weights_name(candidate.id))
+                self._flights[self._evaluator.evaluate.remote(work, weights)] = _Flight(
+                    work, lambda result: self._store_model(candidate.id, result)
+                )
+            case Test():
+                weights = self._folder.read(weights_name(work.candidate.id))
+                tflite = self._folder.read(model_name(work.candidate.id))
+                self._flights[self._evaluator.test.remote(work, weights, tflite)] = _Flight(
+                    work, lambda outcome: (outcome,)
+                )
+            case Deploy():
+                deployer = self._make_deployer()
+                tflite = self._folder.read(model_name(work.candidate.id))
+                self._flights[deployer.deploy.remote(work, tflite)] = _Flight(
+                    work, lambda result: self._store_bundle(deployer, result)
+                )
+
+    def wait(self) -> Sequence[Outcome]:
+        """What has come in; returns after `WAIT_SECONDS` at the latest."""
+        outcomes: list[Outcome] = []
+        if self._flights:
+            ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=WAIT_SECONDS)
+            more, _ = ray.wait(list(self._flights), num_returns=len(self._flights), timeout=0)
+            for handle in dict.fromkeys([*ready, *more]):
+                outcomes += self._land(handle)
+        try:
+            outcome = self._delivered.get(timeout=0 if self._flights else WAIT_SECONDS)
+            while True:
+                self._training.discard(outcome.candidate_id)  # type: ignore[union-attr, arg-type]
+                outcomes.append(outcome)
+                outcome = self._delivered.get_nowait()
+        except queue.Empty:
+            return outcomes
+
+    def next_training(self) -> Train | None:
+        """The next training to start, if there is one. For Tune's thread."""
+        return self._to_train.popleft() if self._to_train else None
+
+    def deliver(self, outcome: Outcome) -> None:
+        """Hand in the outcome of a training. For Tune's thread."""
+        self._delivered.put(outcome)
+
+    def _land(self, handle: Any) -> Sequence[Outcome]:
+        flight = self._flights[handle]
+        try:
+            if isinstance(handle, ray.ObjectRefGenerator):
+                result = ray.get(next(handle))
+            else:
+                del self._flights[handle]
+                result = ray.get(handle)
+        except StopIteration:
+            del self._flights[handle]
+            return ()
+        except RayError as error:
+            self._flights.pop(handle, None)
+            candidate_id = None if isinstance(flight.work, Propose) else flight.work.candidate.id
+            return (WorkFailed(stage_of(flight.work), candidate_id, True, _sentence(error)),)
+        return flight.arrive(result)
+
+    def _store_model(self, candidate_id: int, result: tuple[Outcome, bytes]) -> Sequence[Outcome]:
+        outcome, tflite = result
+        if tflite:
+            self._folder.write(model_name(candidate_id), tflite)
+        return (outcome,)
+
+    def _store_bundle(self, deployer: ActorHandle, result: tuple[Outcome, Mapping[str, bytes]]) -> Sequence[Outcome]:
+        ray.kill(deployer)  # gives the board back
+        outcome, files = result
+        if files:
+            write_bundle(self._folder.path / "best", files)
+        return (outcome,)
+
+
+def _sentence(error: RayError) -> str:
+    kind = "the actor's process died" if isinstance(error, RayActorError) else type(error).__name__
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{kind}: {first}; see the cluster's logs, and its memory, if this repeats"

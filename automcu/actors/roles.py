@@ -1,0 +1,83 @@
+"""The agent roles as actors: each holds its own state, and does its work by the steps that every executor uses.
+
+What may be repeated when an actor dies: a check and an evaluation, since they depend on their input alone; the test,
+since it changes nothing. A proposal costs money and a deployment may touch a board: the search decides on those.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import ray
+
+from automcu.evaluation import Evaluator
+from automcu.executors import steps
+from automcu.executors.steps import DeploymentRole
+from automcu.feasibility.gate import Gate
+from automcu.proposal import Proposer
+from automcu.training.data import TrainingData
+from automcu.work import (
+    Check,
+    Checked,
+    Deploy,
+    DeployDone,
+    Evaluate,
+    EvaluationDone,
+    Outcome,
+    Propose,
+    Test,
+    TestDone,
+    WorkFailed,
+)
+
+
+# A restarted proposer begins with an empty memory; the search then tells it everything again.
+@ray.remote(num_cpus=0, max_restarts=2, max_task_retries=0)
+class ProposalActor:
+    """Holds the proposer, with its conversation or its population."""
+
+    def __init__(self, make: Callable[[], Proposer]) -> None:
+        self._proposer = make()
+
+    def propose(self, work: Propose) -> Iterator[Outcome]:
+        """Streams what the proposer says."""
+        yield from steps.propose(self._proposer, work)
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=1)
+class FeasibilityActor:
+    """One member of the feasibility pool."""
+
+    def __init__(self, make: Callable[[], Gate]) -> None:
+        self._gate = make()
+
+    def check(self, work: Check) -> Checked | WorkFailed:
+        """The gate's verdict."""
+        return steps.check(self._gate, work)
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=1)
+class EvaluationActor:
+    """Evaluation and conversion; the process that tensorflow runs in is this actor's child."""
+
+    def __init__(self, make: Callable[[TrainingData], Evaluator], data: TrainingData) -> None:
+        self._evaluator = make(data)
+
+    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[EvaluationDone | WorkFailed, bytes]:
+        """The int8 measurement and file."""
+        return steps.evaluate(self._evaluator, work, weights)
+
+    def test(self, work: Test, weights: bytes, tflite: bytes) -> TestDone | WorkFailed:
+        """The measurement on the test set."""
+        return steps.test(self._evaluator, work, weights, tflite)
+
+
+# Created with the board's custom resource, so that no two deployments ever hold one board.
+@ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
+class DeploymentActor:
+    """Bundles and validates, on the host that the board is wired to."""
+
+    def __init__(self, make: Callable[[TrainingData], DeploymentRole], data: TrainingData) -> None:
+        self._role = make(data)
+
+    def deploy(self, work: Deploy, tflite: bytes) -> tuple[DeployDone | WorkFailed, Mapping[str, bytes]]:
+        """The bundle's files."""
+        return self._role.deploy(work, tflite)

@@ -1,0 +1,79 @@
+"""A whole search on Ray, seen from the driver."""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import ray
+from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from automcu.actors.cluster import BOARD_RESOURCE, require_resources
+from automcu.actors.supervisor import Supervisor
+from automcu.actors.trials import run_trials
+from automcu.errors import ConfigError, OutputError
+from automcu.executors.blueprint import Blueprint
+from automcu.finished import Finished
+from automcu.journal import Header
+from automcu.search import Funnel, Limits
+from automcu.training.data import TrainingData
+
+SUPERVISOR_THREADS = 8
+POLL_SECONDS = 0.3
+
+
+def run_on_ray(
+    blueprint: Blueprint,
+    limits: Limits,
+    header: Header,
+    folder: Path,
+    data: TrainingData,
+    *,
+    elapsed: float,
+    say: Callable[[str], None],
+) -> tuple[Mapping[int, Finished], Funnel, str | None]:
+    """Run the search on the Ray cluster that this process is connected to; see `Supervisor.result`.
+
+    The supervisor is placed on this machine, since it writes `folder`. Raises `ConfigError` when the cluster lacks
+    what the run needs, and `OutputError` when the run folder cannot be written.
+    """
+    trial = {"CPU": float(blueprint.trial_cpus), "GPU": blueprint.trial_gpus}
+    board = {BOARD_RESOURCE.format(blueprint.board): 1.0}
+    require_resources({"a training": trial, f"deploying to {blueprint.board}": board})
+    resources = ray.cluster_resources()
+    slots = int(min(resources.get(name, 0) // amount for name, amount in trial.items() if amount))
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    reference = ray.put(data)
+    supervisor = (
+        ray.remote(Supervisor)
+        .options(num_cpus=0, max_concurrency=SUPERVISOR_THREADS, scheduling_strategy=here)
+        .remote(blueprint, limits, header, folder, [reference], elapsed=elapsed, slots=slots)
+    )
+    over = threading.Event()
+    teller = threading.Thread(target=_tell, args=(supervisor, over, say), daemon=True)
+    teller.start()
+    try:
+        running = supervisor.run.remote()
+        run_trials(supervisor, blueprint, reference, str(folder))
+        trouble = ray.get(running)
+        if trouble is not None:
+            raise OutputError(trouble)
+        return ray.get(supervisor.result.remote())
+    except ray.exceptions.RayActorError as error:
+        raise ConfigError(str(error)) from error
+    finally:
+        over.set()
+        teller.join(timeout=5)
+        ray.kill(supervisor)
+
+
+def _tell(supervisor: ActorHandle, over: threading.Event, say: Callable[[str], None]) -> None:
+    told = 0
+    last = False
+    with suppress(ray.exceptions.RayError):
+        while not last:
+            last = over.wait(POLL_SECONDS)
+            for line in ray.get(supervisor.lines.remote(told)):
+                say(line)
+                told += 1

@@ -1,0 +1,107 @@
+"""The supervisor actor: it owns the search, the journal and the run folder, and drives the one with the others.
+
+`run` occupies one thread of the actor until the search is done; meanwhile Ray Tune asks for trainings and hands in
+their results, and the driver reads the progress lines, on others.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ray
+
+from automcu.actors.executor import RayExecutor
+from automcu.errors import AutoMCUError
+from automcu.executors.blueprint import Blueprint
+from automcu.finished import Finished
+from automcu.journal import Header, Journal
+from automcu.report.progress import Progress
+from automcu.results import EpochPoint, TrialResult
+from automcu.run_folder import RunFolder, weights_name
+from automcu.search import Funnel, Limits, Search, drive
+from automcu.work import Train, Trained, WorkFailed
+
+
+class Supervisor:
+    """Runs one search on Ray. `elapsed` is how many seconds of the run are over; `slots` how many trials fit at once."""
+
+    def __init__(
+        self, blueprint: Blueprint, limits: Limits, header: Header, folder: Path, data: Sequence[ray.ObjectRef],
+        *, elapsed: float, slots: int,
+    ) -> None:  # fmt: skip
+        began = time.monotonic() - elapsed
+        self._clock = lambda: time.monotonic() - began
+        self._folder = RunFolder(folder)
+        self._journal = Journal(folder / "journal.jsonl", self._clock)
+        self._journal(header)
+        self._search = Search(limits, self._clock)
+        self._lines: list[str] = []
+        self._progress = Progress(self._search, self._clock, self._lines.append)
+        # The reference comes wrapped in a list: bare, Ray would hand over the data itself.
+        self._executor = RayExecutor(blueprint, data[0], self._folder, slots)
+        self._assigned: dict[int, Train] = {}
+        self._curves: dict[int, list[EpochPoint]] = {}
+        self._seed = header.seed
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def run(self) -> str | None:
+        """Drive the search to its end. Returns the sentence to show when that was not possible."""
+        try:
+            drive(self._search, self._executor, (self._journal, self._progress))
+        except AutoMCUError as error:
+            return str(error)
+        finally:
+            self._ended = True
+        return None
+
+    def result(self) -> tuple[Mapping[int, Finished], Funnel, str | None]:
+        """Every candidate's end by id, the counts, and why proposing ended early, if it did."""
+        return self._search.finished, self._search.funnel, self._search.trouble
+
+    def lines(self, after: int) -> Sequence[str]:
+        """The progress lines from number `after` on."""
+        return self._lines[after:]
+
+    # ---- for Ray Tune ----------------------------------------------------------------------------------------------
+    def suggest(self) -> Train | str | None:
+        """The next training, None when there is none yet, or `finished` when there will be none."""
+        with self._lock:
+            work = self._executor.next_training()
+            if work is None:
+                return "finished" if self._ended or self._search.training_over else None
+            self._assigned[work.candidate.id] = work
+            self._curves[work.candidate.id] = []
+            return work
+
+    def epoch(self, candidate_id: int, point: EpochPoint) -> None:
+        """One more point of a learning curve."""
+        with self._lock:
+            self._curves[candidate_id].append(point)
+        self._progress.epoch(candidate_id, point)
+
+    def trained(self, candidate_id: int, outcome: Trained | WorkFailed, weights: bytes) -> None:
+        """A trial's own word on how it ended. Weights are stored before the search hears of it."""
+        with self._lock:
+            if self._assigned.pop(candidate_id, None) is None:
+                return
+        if weights:
+            self._folder.write(weights_name(candidate_id), weights)
+        self._executor.deliver(outcome)
+
+    def trial_over(self, candidate_id: int, died: bool) -> None:
+        """Tune's word that a trial is over. News only when the trial itself could say nothing: it died, or the
+        scheduler stopped it."""
+        with self._lock:
+            work = self._assigned.pop(candidate_id, None)
+            if work is None:
+                return
+            curve = tuple(self._curves[candidate_id])
+        if died or not curve:
+            reason = "the trial's process died; if this repeats, look for a lack of memory in the cluster's logs"
+            self._executor.deliver(WorkFailed("train", candidate_id, True, reason))
+        else:
+            seed = self._seed + candidate_id
+            trial = TrialResult(curve, "scheduler", seed, parameters=None, seconds=curve[-1].seconds)
+            self._executor.deliver(Trained(candidate_id, trial))

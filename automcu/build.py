@@ -1,0 +1,184 @@
+"""From a typed configuration to the objects of a run. Names become classes here and nowhere else."""
+
+from functools import partial
+
+from automcu.board import Budget
+from automcu.config import EvolutionConfig, LiteLLMConfig, NoLLMConfig, RandomConfig, RunConfig, ScriptedConfig
+from automcu.deploy.deployer import Deployer
+from automcu.errors import ConfigError
+from automcu.evaluation import EvaluationSettings, Evaluator
+from automcu.executors.blueprint import Blueprint
+from automcu.executors.steps import DeploymentRole, TrainingRole
+from automcu.export.converter import Converter
+from automcu.feasibility.gate import Gate
+from automcu.feasibility.planner_tier import PlannerTier
+from automcu.feasibility.stedgeai import StEdgeAi, find_stedgeai
+from automcu.llm.client import LLM
+from automcu.proposal import Proposer
+from automcu.proposers.evolution import RegularizedEvolution
+from automcu.proposers.random_search import RandomSearch
+from automcu.search import Limits
+from automcu.spaces import make_space
+from automcu.spaces.space import Space
+from automcu.training.data import TestData, TrainingData, data_roots, load_test, load_training
+from automcu.training.trainer import TorchTrainer
+
+
+def space_of(config: RunConfig) -> Space:
+    """The search space, bound to the task."""
+    return make_space(config.space.name, config.task.input_shape, config.task.class_count)
+
+
+def budget_of(config: RunConfig) -> Budget:
+    """The limits of the network: the configured ones, and never more than the board has left."""
+    asked = config.budget
+    board = config.board
+    return Budget(
+        ram_bytes=board.ram_bytes if asked.ram_kb is None else round(asked.ram_kb * 1000),
+        flash_bytes=board.flash_bytes if asked.flash_kb is None else round(asked.flash_kb * 1000),
+        macs=asked.macs,
+    ).on(board)
+
+
+def limits_of(config: RunConfig) -> Limits:
+    """The limits of the search."""
+    return Limits(
+        seconds=config.budget.minutes * 60,
+        max_proposals=config.budget.proposals,
+        max_trained=config.budget.candidates,
+        batch=config.search.batch,
+        lookahead=config.search.lookahead,
+        finish_share=config.search.finish_share,
+        attempts=config.search.attempts,
+    )
+
+
+def proposer_of(config: RunConfig) -> Proposer:
+    """The proposer. Raises `ConfigError` when proposer and llm do not go together."""
+    space, seed = space_of(config), config.seed
+    match config.proposer:
+        case RandomConfig():
+            return RandomSearch(space, seed)
+        case EvolutionConfig(population=population, tournament=tournament):
+            return RegularizedEvolution(space, seed, population, tournament)
+        case asked:
+            from automcu.proposers.llm import LLMProposer
+
+            return LLMProposer(
+                space,
+                llm_of(config),
+                config.task,
+                budget_of(config),
+                config.board.name,
+                seed,
+                RegularizedEvolution(space, seed) if asked.fallback else None,
+                asked.max_tokens,
+            )
+
+
+def llm_of(config: RunConfig) -> LLM:
+    """The language model. Raises `ConfigError` when none is configured."""
+    match config.llm:
+        case NoLLMConfig():
+            raise ConfigError(
+                "proposer=llm needs a language model; add llm=openai_compatible llm.model=... llm.api_base=..., "
+                "or use proposer=evolution"
+            )
+        case ScriptedConfig(replies=replies):
+            from automcu.llm.scripted import ScriptedLLM
+
+            return ScriptedLLM.from_file(replies)
+        case LiteLLMConfig() as asked:
+            from automcu.llm.litellm_client import LiteLLMClient
+
+            return LiteLLMClient(
+                asked.model,
+                api_base=asked.api_base,
+                key_variable=asked.key_variable,
+                temperature=asked.temperature,
+                seed=config.seed,
+                timeout_s=asked.timeout_seconds,
+                deadline_s=asked.deadline_seconds,
+                attempts=asked.attempts,
+            )
+
+
+def stedgeai_of(config: RunConfig) -> StEdgeAi | None:
+    """ST Edge AI as a tier, where it is to be used. Raises `ConfigError` when it is asked for and cannot be."""
+    asked = config.feasibility
+    if asked.tier == "planner":
+        return None
+    program = find_stedgeai(asked.stedgeai)
+    target = config.board.stedgeai_target
+    if program is not None and target is not None:
+        return StEdgeAi(program, target, asked.time_limit_seconds)
+    if asked.tier == "auto":
+        return None
+    if target is None:
+        raise ConfigError(f"ST Edge AI has no target for {config.board.name}; use feasibility=planner")
+    raise ConfigError(
+        f"{asked.stedgeai} not found; install ST Edge AI, set feasibility.stedgeai or use feasibility=auto"
+    )
+
+
+def gate_of(config: RunConfig) -> Gate:
+    """The feasibility gate: the planner, then ST Edge AI where it is to be used."""
+    vendor = stedgeai_of(config)
+    tiers = [PlannerTier()] if vendor is None else [PlannerTier(), vendor]
+    converter = None if vendor is None else Converter()
+    return Gate(space_of(config), budget_of(config), tiers, converter)
+
+
+def training_data_of(config: RunConfig) -> TrainingData:
+    """The training and validation images."""
+    return load_training(
+        config.task,
+        data_roots(config.data.root),
+        validation_share=config.data.validation_share,
+        max_images=config.data.max_images,
+        seed=config.seed,
+    )
+
+
+def _test_data_of(config: RunConfig) -> TestData:
+    return load_test(config.task, data_roots(config.data.root))
+
+
+def _training_of(config: RunConfig, data: TrainingData) -> TrainingRole:
+    trainer = TorchTrainer(config.training.recipe, config.training.cpus)
+    return TrainingRole(space_of(config), trainer, data, config.seed)
+
+
+def _evaluator_of(config: RunConfig, data: TrainingData) -> Evaluator:
+    return Evaluator(
+        space_of(config),
+        gate_of(config),
+        Converter(),
+        data,
+        partial(_test_data_of, config),
+        EvaluationSettings(**config.evaluation.model_dump()),
+    )
+
+
+def _deployment_of(config: RunConfig, provenance: dict[str, str], data: TrainingData) -> DeploymentRole:
+    return DeploymentRole(
+        Deployer(config.board), data, config.task, budget_of(config), provenance, config.deploy.sample_images
+    )
+
+
+def blueprint_of(config: RunConfig, provenance: dict[str, str]) -> Blueprint:
+    """What an executor builds the roles from. `provenance` goes into the bundle's evidence."""
+    return Blueprint(
+        make_proposer=partial(proposer_of, config),
+        make_gate=partial(gate_of, config),
+        make_training=partial(_training_of, config),
+        make_evaluator=partial(_evaluator_of, config),
+        make_deployment=partial(_deployment_of, config, provenance),
+        board=config.board.name,
+        epochs=config.training.recipe.epochs,
+        grace_epochs=config.search.grace_epochs,
+        reduction_factor=config.search.reduction_factor,
+        trial_cpus=config.training.cpus,
+        trial_gpus=config.training.gpus,
+        checkers=config.feasibility.actors,
+    )

@@ -1,0 +1,187 @@
+"""The configuration of a run, typed: what Hydra composes from `conf/` becomes a `RunConfig`, or a `ConfigError`.
+
+Hydra refuses overrides of keys that do not exist; this schema refuses whatever else is misspelt or out of range, with
+the path of the key. Sizes are in KB of 1,000 bytes, as published MCU limits are.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+
+from automcu.architecture import Task
+from automcu.board import Board
+from automcu.errors import ConfigError
+from automcu.training.recipe import Recipe
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Where the data is and how much of it is used. `max_images` bounds the training part, null takes all."""
+
+    root: str | None
+    validation_share: Share
+    max_images: PositiveInt | None
+
+
+class BudgetConfig(_Section):
+    """Limits of the network, and of the run: minutes of wall time, trained candidates, proposals."""
+
+    ram_kb: PositiveFloat | None
+    flash_kb: PositiveFloat | None
+    macs: PositiveInt | None
+    minutes: PositiveFloat
+    candidates: PositiveInt
+    proposals: PositiveInt
+
+
+class SpaceConfig(_Section):
+    """The search space by name."""
+
+    name: str
+
+
+class RandomConfig(_Section):
+    """Random search."""
+
+    kind: Literal["random"]
+
+
+class EvolutionConfig(_Section):
+    """Regularized evolution."""
+
+    kind: Literal["evolution"]
+    population: PositiveInt
+    tournament: PositiveInt
+
+
+class LLMProposerConfig(_Section):
+    """A language model proposes; with `fallback` evolution takes over a round in which it fails."""
+
+    kind: Literal["llm"]
+    fallback: bool
+    max_tokens: PositiveInt
+
+
+class NoLLMConfig(_Section):
+    """No language model."""
+
+    kind: Literal["none"]
+
+
+class ScriptedConfig(_Section):
+    """Replies from a JSON file that holds a list of strings."""
+
+    kind: Literal["scripted"]
+    replies: str
+
+
+class LiteLLMConfig(_Section):
+    """Any model that litellm reaches. The key comes from the environment variable `key_variable`, never from here."""
+
+    kind: Literal["litellm"]
+    model: str
+    api_base: str | None
+    key_variable: str | None
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    timeout_seconds: PositiveFloat
+    deadline_seconds: PositiveFloat
+    attempts: PositiveInt
+
+
+class FeasibilityConfig(_Section):
+    """How fit is judged. `auto` adds ST Edge AI to the planner when its program is found."""
+
+    tier: Literal["auto", "planner", "stedgeai"]
+    stedgeai: str
+    time_limit_seconds: PositiveFloat
+    actors: PositiveInt
+
+
+class TrainingConfig(_Section):
+    """How a candidate is trained, and what a trial may use."""
+
+    recipe: Recipe
+    cpus: PositiveInt
+    gpus: Annotated[float, Field(ge=0)]
+
+
+class SearchConfig(_Section):
+    """How the search is paced, see `automcu.search.Limits`; and ASHA's first rung (epochs) and reduction factor."""
+
+    batch: PositiveInt
+    lookahead: PositiveInt
+    finish_share: Share
+    attempts: PositiveInt
+    grace_epochs: PositiveInt
+    reduction_factor: Annotated[int, Field(ge=2)]
+
+
+class EvaluationConfig(_Section):
+    """How the int8 file is measured, see `automcu.evaluation.EvaluationSettings`."""
+
+    calibration_images: PositiveInt
+    validation_images: PositiveInt
+    parity_images: PositiveInt
+    parity_tolerance: PositiveFloat
+    processes: PositiveInt
+    time_limit_seconds: PositiveFloat
+
+
+class ClusterConfig(_Section):
+    """Where work runs: in this process, on a local Ray, or on the Ray cluster at `address`.
+
+    `cpus` null takes all. `object_store_mb` is in 1,000,000 bytes.
+    """
+
+    kind: Literal["inline", "local", "join"]
+    address: str | None
+    cpus: PositiveInt | None
+    gpus: NonNegativeInt
+    object_store_mb: Annotated[int, Field(ge=100)]
+
+
+class DeployConfig(_Section):
+    """What the bundle holds beside the model: how many sample inputs with their expected outputs."""
+
+    sample_images: PositiveInt
+
+
+class RunConfig(_Section):
+    """One run."""
+
+    seed: NonNegativeInt
+    task: Task
+    data: DataConfig
+    board: Board
+    budget: BudgetConfig
+    space: SpaceConfig
+    proposer: Annotated[RandomConfig | EvolutionConfig | LLMProposerConfig, Field(discriminator="kind")]
+    llm: Annotated[NoLLMConfig | ScriptedConfig | LiteLLMConfig, Field(discriminator="kind")]
+    feasibility: FeasibilityConfig
+    training: TrainingConfig
+    search: SearchConfig
+    evaluation: EvaluationConfig
+    cluster: ClusterConfig
+    deploy: DeployConfig
+
+
+def read_config(composed: Mapping[str, Any]) -> RunConfig:
+    """The typed form of a composed configuration. Raises `ConfigError` naming the first wrong key."""
+    try:
+        return RunConfig.model_validate(composed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # A discriminated union puts the chosen kind into the path, which is no key that a user could type.
+        parts = [str(part) for part in first["loc"]]
+        path = ".".join(parts[:1] + parts[2:] if parts[0] in ("proposer", "llm") else parts)
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"configuration key {path} is unknown; remove it or correct its spelling") from None
+        raise ConfigError(
+            f"configuration key {path}: {first['msg'].lower()}, not {first['input']!r}; correct it"
+        ) from None

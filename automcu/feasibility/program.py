@@ -1,0 +1,87 @@
+"""Running a foreign program that may hang, fork, flood its output or print rubbish.
+
+Covered: no shell, stdin closed, an environment of few variables, a folder and a process group of its own, a time limit
+and an output limit that end the whole group. Not covered: what the program writes to disk, and a child that leaves its
+process group.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from automcu.errors import InfraFailure
+
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "STEDGEAI_CORE_DIR")
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A program that ended by itself: its exit status, and stdout and stderr as one text."""
+
+    status: int
+    output: str
+
+
+def run_program(
+    arguments: Sequence[str | Path], folder: Path, time_limit_seconds: float, output_limit_bytes: int = 4_000_000
+) -> Completed:
+    """Run `arguments` in `folder` to its end.
+
+    Raises `InfraFailure` when the program cannot be started, takes longer than `time_limit_seconds` or prints more
+    than `output_limit_bytes`; its process group is killed first.
+    """
+    name = Path(arguments[0]).name
+    deadline = time.monotonic() + time_limit_seconds
+    try:
+        process = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={key: os.environ[key] for key in _PASSED_ON if key in os.environ},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise InfraFailure(f"{name} cannot be started ({error.strerror}); check its path and permissions") from error
+    assert process.stdout is not None
+    output = bytearray()
+    try:
+        with process.stdout as pipe, selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            open_ = True
+            while True:
+                if time.monotonic() > deadline:
+                    raise InfraFailure(
+                        f"{name} did not end within {time_limit_seconds:g} s; raise feasibility.time_limit_seconds or "
+                        "use feasibility=planner"
+                    )
+                if len(output) > output_limit_bytes:
+                    raise InfraFailure(
+                        f"{name} printed more than {output_limit_bytes:,} bytes; check that it is the right program"
+                    )
+                if open_ and selector.select(_POLL_SECONDS):
+                    chunk = os.read(pipe.fileno(), 65_536)
+                    output += chunk
+                    open_ = bool(chunk)
+                elif _ended(process.pid):  # and what it printed has been read; a child of it may still hold the pipe
+                    break
+                elif not open_:
+                    time.sleep(_POLL_SECONDS)
+    finally:
+        # Before the process is reaped, so that its group's number cannot belong to another.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return Completed(process.returncode, output.decode("utf-8", "replace"))
+
+
+def _ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

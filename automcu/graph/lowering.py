@@ -1,0 +1,201 @@
+"""From a `Network` to the int8 graph that its .tflite will hold.
+
+It says what the TensorFlow 2.21 converter makes of the network's Keras twin (batch fixed at 1, int8 input and output),
+as found by converting small models:
+
+- batch normalisation and activation are folded into the convolution or the addition, padding is an attribute;
+- global average pooling is AVERAGE_POOL_2D over the whole map, and nothing where the map is 1 x 1 already;
+- flattening is a RESHAPE, and nothing where the map is 1 x 1;
+- layers that the output does not depend on are dropped, a concatenation of one is its source, and of parameter-free
+  layers that compute the same value only the first remains (addition takes its operands in either order);
+- operators come in reverse post-order of a depth-first walk from the input that follows the readers of a layer by
+  descending name. The Keras twin names its layers so that alphabetical order is layer order: each branch is then
+  contiguous, branches in layer order.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import Literal
+
+from automcu.architecture import Shape
+from automcu.errors import InvalidArchitecture
+from automcu.graph import int8
+from automcu.graph.int8 import Int8Graph, Operator, Tensor
+from automcu.graph.network import (
+    INPUT,
+    Add,
+    Concat,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    GlobalAveragePool,
+    Layer,
+    Network,
+    Pool,
+    sources,
+)
+
+_ACTIVATIONS: dict[str, int8.Activation] = {"none": "NONE", "relu": "RELU", "relu6": "RELU6"}
+
+
+def lower(network: Network) -> Int8Graph:
+    """The int8 graph of `network`; operators bear the names of their layers.
+
+    Raises `InvalidArchitecture` when the layers do not fit together, or where a dense layer is wired in a way that
+    the converter would rewrite (read by other than dense layers, or linear and read by another).
+    """
+    lowering = _Lowering(network)
+    for layer in _file_order(network):
+        lowering.add(layer)
+    return Int8Graph(tuple(lowering.tensors), tuple(lowering.operators), (0,), (lowering.tensor_of[network.output],))
+
+
+def _file_order(network: Network) -> list[Layer]:
+    """The layers that the output depends on, in the order of the file's operators."""
+    live = {network.output}
+    readers: dict[str, list[Layer]] = {}
+    for layer in reversed(network.layers):
+        if layer.name in live:
+            for source in sources(layer):
+                live.add(source)
+                readers.setdefault(source, []).append(layer)  # latest layer first
+    order: list[Layer] = []
+    seen = {INPUT}
+    walk = [iter(readers.get(INPUT, ()))]
+    path: list[Layer] = []
+    while walk:
+        for layer in walk[-1]:
+            if layer.name not in seen:
+                seen.add(layer.name)
+                path.append(layer)
+                walk.append(iter(readers.get(layer.name, ())))
+                break
+        else:
+            walk.pop()
+            if path:
+                order.append(path.pop())
+    order.reverse()
+    return order
+
+
+class _Lowering:
+    def __init__(self, network: Network) -> None:
+        self.shapes = network.shapes
+        self.tensors = [Tensor(INPUT, (1, *network.input_shape), "int8")]
+        self.operators: list[Operator] = []
+        self.tensor_of = {INPUT: 0}
+        self.dense: dict[str, Dense] = {}
+        self.known: dict[tuple[object, ...], int] = {}
+
+    def add(self, layer: Layer) -> None:
+        """Append the operators of `layer`, whose sources have been added."""
+        for source in sources(layer):
+            if source in self.dense:
+                self._require_lowerable(layer, self.dense[source])
+        shape = self.shapes[layer.name]
+        match layer:
+            case Conv(name, source, channels, kernel, stride, activation):
+                weights = (channels, kernel, kernel, self.shapes[source][2])
+                window = _window(kernel, kernel, stride, stride, "SAME")
+                self._append(name, "CONV_2D", (source,), shape, weights, channels, window, activation)
+            case DepthwiseConv(name, source, kernel, stride, activation):
+                window = _window(kernel, kernel, stride, stride, "SAME")
+                weights = (1, kernel, kernel, shape[2])
+                self._append(name, "DEPTHWISE_CONV_2D", (source,), shape, weights, shape[2], window, activation)
+            case Dense(name, source, units, activation):
+                self._append_dense(layer)
+            case Pool(name, source, kind, kernel, stride):
+                window = _window(kernel, kernel, stride, stride, "SAME")
+                self._append_once(name, "MAX_POOL_2D" if kind == "max" else "AVERAGE_POOL_2D", (source,), shape, window)
+            case GlobalAveragePool(name, source):
+                height, width, _ = self.shapes[source]
+                if height == width == 1:
+                    self.tensor_of[name] = self.tensor_of[source]
+                else:
+                    window = _window(height, width, height, width, "VALID")
+                    self._append_once(name, "AVERAGE_POOL_2D", (source,), shape, window)
+            case Add(name, left, right, activation):
+                self._append_once(name, "ADD", (left, right), shape, None, activation)
+            case Concat(name, names):
+                if len(names) == 1:
+                    self.tensor_of[name] = self.tensor_of[names[0]]
+                elif not any(self.tensor_of[source] for source in names):
+                    raise InvalidArchitecture(f"layer {name} joins the input with itself; join different maps")
+                else:
+                    self._append_once(name, "CONCATENATION", names, shape)
+
+    def _append(
+        self,
+        name: str,
+        kind: str,
+        names: tuple[str, ...],
+        shape: Shape,
+        weights: tuple[int, ...] = (),
+        bias: int = 0,
+        window: int8.Window | None = None,
+        activation: str = "none",
+    ) -> None:
+        self.tensor_of[name] = len(self.tensors)
+        inputs = tuple(self.tensor_of[source] for source in names)
+        self.operators.append(
+            Operator(name, kind, inputs, len(self.tensors), weights, bias, window, _ACTIVATIONS[activation])
+        )
+        self.tensors.append(Tensor(name, (1, *shape), "int8"))
+
+    def _append_once(
+        self,
+        name: str,
+        kind: str,
+        names: tuple[str, ...],
+        shape: Shape,
+        window: int8.Window | None = None,
+        activation: str = "none",
+    ) -> None:
+        """Append an operator without parameters, unless the same value has been computed before."""
+        inputs = [self.tensor_of[source] for source in names]
+        value = (kind, *(sorted(inputs) if kind == "ADD" else inputs), window)
+        if value not in self.known:
+            self.known[value] = len(self.operators)
+            self._append(name, kind, names, shape, (), 0, window, activation)
+            return
+        first = self.operators[self.known[value]]
+        if first.activation != _ACTIVATIONS[activation]:
+            raise InvalidArchitecture(
+                f"layers {first.name} and {name} add the same maps with different activations; keep one of them"
+            )
+        self.tensor_of[name] = first.output
+
+    def _append_dense(self, layer: Dense) -> None:
+        source = self.tensor_of[layer.source]
+        inputs = prod(self.shapes[layer.source])
+        if self.tensors[source].shape[-1] != inputs:
+            name = f"{layer.name}_flatten"
+            self.operators.append(Operator(name, "RESHAPE", (source,), len(self.tensors)))
+            source = len(self.tensors)
+            self.tensors.append(Tensor(name, (1, inputs), "int8"))
+        self.tensor_of[layer.name] = len(self.tensors)
+        self.dense[layer.name] = layer
+        weights = (layer.units, inputs)
+        activation = _ACTIVATIONS[layer.activation]
+        self.operators.append(
+            Operator(
+                layer.name, "FULLY_CONNECTED", (source,), len(self.tensors), weights, layer.units, None, activation
+            )
+        )
+        self.tensors.append(Tensor(layer.name, (1, layer.units), "int8"))
+
+    def _require_lowerable(self, layer: Layer, dense: Dense) -> None:
+        if not isinstance(layer, Dense):
+            raise InvalidArchitecture(
+                f"layer {layer.name} reads the dense layer {dense.name}; let only dense layers follow a dense layer"
+            )
+        if dense.activation == "none":
+            raise InvalidArchitecture(
+                f"dense layer {dense.name} is linear and followed by dense layer {layer.name}; give {dense.name} an "
+                "activation or remove it"
+            )
+
+
+@lru_cache(maxsize=1024)
+def _window(height: int, width: int, stride_y: int, stride_x: int, padding: Literal["SAME", "VALID"]) -> int8.Window:
+    return int8.Window((height, width), (stride_y, stride_x), padding)

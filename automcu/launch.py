@@ -1,0 +1,80 @@
+"""The main job: `python -m automcu.launch +experiment=NAME`. Hydra composes the configuration, `automcu.run` carries it
+out.
+
+Exit code 0: a network was bundled; 1: the run ended without one, or its proposer gave up on the way; 2: the run could
+not be carried out; 130: interrupted. A multirun ends with the highest of its jobs' codes, and one failed job does not
+keep the others from running.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from automcu.errors import AutoMCUError
+
+CONF = Path(__file__).parent.parent / "conf"
+"""The configuration groups, beside the package."""
+_exit_codes: list[int] = []
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _job(composed: DictConfig) -> None:
+    from automcu.run import run
+
+    began = time.monotonic()
+    container = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    code = run({str(key): value for key, value in container.items()}, folder, began)
+    _exit_codes.append(code)
+    if code == 130:
+        raise KeyboardInterrupt
+    if HydraConfig.get().mode == RunMode.MULTIRUN and code:
+        print(f"automcu: job {HydraConfig.get().job.num} ended with exit code {code}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra's exceptions through, so that they are told in our words
+    try:
+        _job()
+    except KeyboardInterrupt:
+        return 130
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"automcu: {_one_sentence(error)}", file=sys.stderr)
+        return 2
+    except AutoMCUError as error:
+        print(f"automcu: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(
+            f"automcu: cannot write {error.filename} ({error.strerror}); choose a writable run folder with "
+            "hydra.run.dir=FOLDER",
+            file=sys.stderr,
+        )
+        return 2
+    return max(_exit_codes, default=0)
+
+
+def _one_sentence(error: Exception) -> str:
+    """Hydra's message without its lay-out, and with what is on offer where it is short of that."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines)
+    if "Could not find 'experiment/" in text:
+        known = ", ".join(sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+        return f"{lines[0].split(' Available')[0]}; choose one of: {known}"
+    if "Could not find '" in text or "Could not override" in text or "not in struct" in text:
+        return f"{text}; `python -m automcu.launch --cfg job` prints the known keys"
+    return f"{text}; correct the command line or the configuration"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Progress lines: one for every trained or failed candidate, and the funnel now and then."""
+
+from collections.abc import Callable
+
+from automcu.proposal import Notice
+from automcu.results import EpochPoint
+from automcu.search import Search
+from automcu.work import (
+    DeployDone,
+    EvaluationDone,
+    Outcome,
+    Proposed,
+    TestDone,
+    Trained,
+    WorkFailed,
+)
+
+FUNNEL_SECONDS = 10.0
+
+
+class Progress:
+    """A recorder that says what happens through `say`, one line a call, with the time by `clock`."""
+
+    def __init__(self, search: Search, clock: Callable[[], float], say: Callable[[str], None]) -> None:
+        self._search = search
+        self._clock = clock
+        self._say = say
+        self._next_funnel = 0.0
+        self._last_funnel = ""
+        self._best = -1.0
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Say what `outcome` means, if a person would want to know."""
+        match outcome:
+            case Proposed(Notice(text)):
+                self._line(text)
+            case Trained(candidate_id, trial):
+                how = {"completed": "trained", "scheduler": "stopped early", "deadline": "cut by the deadline"}
+                self._line(
+                    f"candidate {candidate_id} {how[trial.ended]} after {trial.curve[-1].epoch} epochs, "
+                    f"{trial.seconds:.0f} s: float validation accuracy {trial.validation_accuracy:.1%}"
+                )
+            case EvaluationDone(candidate_id, evaluation):
+                report = evaluation.report
+                self._line(
+                    f"candidate {candidate_id} converted: int8 validation accuracy "
+                    f"{evaluation.int8_validation_accuracy:.1%} (float {evaluation.float_validation_accuracy:.1%}), "
+                    f"RAM {report.ram_bytes / 1000:.1f} KB, Flash {report.flash_bytes / 1000:.1f} KB, "
+                    f"{report.macs / 1e6:.2f} M MACs{self._standing(evaluation.int8_validation_accuracy)}"
+                )
+            case TestDone(candidate_id, test):
+                self._line(
+                    f"candidate {candidate_id} on the test set: int8 {test.int8_accuracy:.2%}, "
+                    f"float {test.float_accuracy:.2%} ({test.images:,} images, once, {test.interpreter})"
+                )
+            case DeployDone(candidate_id, deployment):
+                self._line(
+                    f"candidate {candidate_id} bundled for {deployment.board}: {deployment.matching} of "
+                    f"{deployment.checked} sample outputs equal byte for byte"
+                )
+            case WorkFailed(stage, candidate_id, retryable, message):
+                who = "proposing" if candidate_id is None else f"candidate {candidate_id}, {stage}"
+                self._line(f"{who} failed{' (may be tried again)' if retryable else ''}: {message}")
+        if self._clock() >= self._next_funnel:
+            self._next_funnel = self._clock() + FUNNEL_SECONDS
+            self._funnel()
+
+    def epoch(self, candidate_id: int, point: EpochPoint) -> None:
+        """Say how a training goes, for the first epoch of each: the later ones show in its result."""
+        if point.epoch == 1:
+            self._line(f"candidate {candidate_id} training, first epoch took {point.seconds:.1f} s")
+
+    def _standing(self, accuracy: float) -> str:
+        if accuracy <= self._best:
+            return ""
+        self._best = accuracy
+        return " - best so far"
+
+    def _funnel(self) -> None:
+        funnel = self._search.funnel
+        text = (
+            f"proposed {funnel.proposed} ({funnel.invalid} invalid, {funnel.duplicate} duplicate) > "
+            f"fit {funnel.feasible} ({funnel.rejected} rejected before training) > trained {funnel.trained} "
+            f"({funnel.stopped} stopped early) > converted {funnel.evaluated}, failed {funnel.failed}"
+        )
+        if text != self._last_funnel:
+            self._last_funnel = text
+            self._line(text)
+
+    def _line(self, text: str) -> None:
+        self._say(f"[{self._clock():6.1f} s] {text}")

@@ -1,0 +1,200 @@
+"""What a finished run leaves for people and their notebooks: `candidates.parquet`, `summary.md`, `pareto.png`."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from automcu.architecture import Task
+from automcu.board import Board, Budget
+from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
+from automcu.pareto import pareto_front
+from automcu.report.plot import plot_front
+from automcu.results import Evaluation, FeasibilityReport, TrialResult
+from automcu.run_folder import RunFolder
+from automcu.search import Funnel
+
+SCHEMA_VERSION = 1
+_FRONT_ROWS = 12
+
+
+def write_results(
+    folder: RunFolder,
+    task: Task,
+    board: Board,
+    budget: Budget,
+    finished: Mapping[int, Finished],
+    funnel: Funnel,
+    seconds: float,
+) -> str:
+    """Write all result files into the run folder; returns the summary to show on the screen."""
+    folder.write("candidates.parquet", candidates_table(finished))
+    measured = [end for end in finished.values() if isinstance(end, Evaluated | Deployed)]
+    front = pareto_front(
+        measured,
+        lambda end: (-end.evaluation.int8_validation_accuracy, end.report.ram_bytes, end.report.flash_bytes),
+    )
+    front.sort(key=lambda end: -end.evaluation.int8_validation_accuracy)
+    rejected = [end for end in finished.values() if isinstance(end, Rejected)]
+    folder.write("pareto.png", plot_front(task.name, board.name, budget, measured, front, rejected))
+    winner = next((end for end in measured if isinstance(end, Deployed)), None)
+    trained = [end for end in finished.values() if isinstance(end, Stopped | Evaluated | Deployed)]
+    infeasible = sum(bool(budget.violations(end.report)) for end in trained)
+    summary = _summary(task, board, budget, funnel, infeasible, winner, seconds)
+    failures = [f"- candidate {end.candidate.id}, {end.stage}: {end.message}" for end in finished.values()
+                if isinstance(end, Failed)]  # fmt: skip
+    text = [f"# {task.name} on {board.name}", "", summary, "", "## Pareto front", "", *_front_table(front), ""]
+    if failures:
+        text += ["## Failures", "", *failures, ""]
+    text += ["![accuracy against RAM and Flash](pareto.png)", ""]
+    folder.write("summary.md", "\n".join(text).encode())
+    if winner is None:
+        return f"{summary}\n\nResults: {folder.path / 'summary.md'}"
+    return (
+        f"{summary}\n\nBundle:  {folder.path / winner.deployment.bundle}\nResults: {folder.path / 'summary.md'}, "
+        f"candidates.parquet, pareto.png\n"
+        f"Next:    python -m automcu.launch +experiment={task.name} seed=1 (another search), or raise budget.minutes"
+    )
+
+
+def candidates_table(finished: Mapping[int, Finished]) -> bytes:
+    """A Parquet file with a row per candidate, in the order of their ids. Accuracies are shares in [0, 1]; what a
+    candidate never got to is null. The schema's version is in the file's metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "id": pa.int64(),
+        "status": pa.string(),
+        "origin": pa.string(),
+        "space": pa.string(),
+        "fingerprint": pa.string(),
+        "architecture": pa.string(),
+        "tier": pa.string(),
+        "macs": pa.int64(),
+        "weights_bytes": pa.int64(),
+        "code_bytes": pa.int64(),
+        "activations_bytes": pa.int64(),
+        "runtime_ram_bytes": pa.int64(),
+        "binding_layer": pa.string(),
+        "violations": pa.string(),
+        "epochs": pa.int64(),
+        "train_seconds": pa.float64(),
+        "seed": pa.int64(),
+        "float_validation_accuracy": pa.float64(),
+        "int8_validation_accuracy": pa.float64(),
+        "int8_test_accuracy": pa.float64(),
+        "tflite_bytes": pa.int64(),
+        "learning_curve": pa.string(),
+        "message": pa.string(),
+    }
+    rows = [_row(finished[candidate_id]) for candidate_id in sorted(finished)]
+    schema = pa.schema(list(columns.items()), metadata={"automcu_schema_version": str(SCHEMA_VERSION)})
+    table = pa.table({name: [row.get(name) for row in rows] for name in columns}, schema=schema)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _row(end: Finished) -> dict[str, Any]:
+    architecture = end.candidate.architecture
+    row: dict[str, Any] = {
+        "id": end.candidate.id,
+        "status": type(end).__name__.lower(),
+        "origin": end.candidate.origin,
+        "space": architecture.space,
+        "fingerprint": architecture.fingerprint,
+        "architecture": architecture.text,
+    }
+    match end:
+        case Rejected(_, report, violations):
+            row |= _footprint(report) | {"violations": "; ".join(map(str, violations))}
+        case Stopped(_, report, trial):
+            row |= _footprint(report) | _training(trial)
+        case Evaluated(_, report, trial, evaluation):
+            row |= _footprint(report) | _training(trial) | _measurement(evaluation)
+        case Deployed(_, report, trial, evaluation, test):
+            row |= _footprint(report) | _training(trial) | _measurement(evaluation)
+            row["int8_test_accuracy"] = test.int8_accuracy
+        case Failed(_, stage, cause, message):
+            row["message"] = f"{stage} ({cause}): {message}"
+        case Skipped(_, stage):
+            row["message"] = f"waiting for {stage} when the budget was spent"
+    return row
+
+
+def _footprint(report: FeasibilityReport) -> dict[str, Any]:
+    names = ("tier", "macs", "weights_bytes", "code_bytes", "activations_bytes", "runtime_ram_bytes", "binding_layer")
+    return {name: getattr(report, name) for name in names}
+
+
+def _training(trial: TrialResult) -> dict[str, Any]:
+    return {
+        "epochs": trial.curve[-1].epoch,
+        "train_seconds": trial.seconds,
+        "seed": trial.seed,
+        "float_validation_accuracy": trial.validation_accuracy,
+        "learning_curve": json.dumps([asdict(point) for point in trial.curve]),
+    }
+
+
+def _measurement(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "int8_validation_accuracy": evaluation.int8_validation_accuracy,
+        "tflite_bytes": evaluation.tflite_bytes,
+    }
+
+
+def _summary(
+    task: Task,
+    board: Board,
+    budget: Budget,
+    funnel: Funnel,
+    infeasible: int,
+    winner: Deployed | None,
+    seconds: float,
+) -> str:
+    lines = [
+        f"{funnel.proposed} architectures proposed ({funnel.invalid} invalid and {funnel.duplicate} duplicate offers "
+        f"apart), {funnel.rejected} rejected before training, {funnel.trained} trained ({funnel.stopped} stopped "
+        f"early, {infeasible} of them infeasible), {funnel.evaluated} converted to int8, {funnel.failed} failed, "
+        f"{funnel.skipped} left when the budget was spent; {seconds / 60:.1f} minutes.",
+    ]
+    if winner is None:
+        return "\n".join([*lines, "No network was deployed."])
+    report, evaluation, test = winner.report, winner.evaluation, winner.test
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Best: candidate {winner.candidate.id} ({winner.candidate.origin}) for {board.name}",
+            f"  int8 test accuracy        {test.int8_accuracy:.2%} (float {test.float_accuracy:.2%}), "
+            f"{test.images:,} {task.dataset} test images, looked at once, by {test.interpreter}",
+            f"  int8 validation accuracy  {evaluation.int8_validation_accuracy:.2%} "
+            f"({evaluation.validation_images:,} images held out of the training set; the choice was made on these)",
+            f"  RAM   {report.ram_bytes:,} B of {budget.ram_bytes:,}: activations {report.activations_bytes:,} + "
+            f"runtime {report.runtime_ram_bytes:,} ({report.tier} tier)",
+            f"  Flash {report.flash_bytes:,} B of {budget.flash_bytes:,}: weights {report.weights_bytes:,} + "
+            f"code {report.code_bytes:,}",
+            f"  {report.macs:,} multiply-accumulates; .tflite file {evaluation.tflite_bytes:,} B; "
+            f"torch and Keras agree to {evaluation.parity:.0e}",
+        ]
+    )
+
+
+def _front_table(front: Sequence[Evaluated | Deployed]) -> list[str]:
+    rows = [
+        "| candidate | int8 validation | float validation | RAM B | Flash B | MACs | origin |",
+        "|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for end in front[:_FRONT_ROWS]:
+        report, evaluation = end.report, end.evaluation
+        rows.append(
+            f"| {end.candidate.id} | {evaluation.int8_validation_accuracy:.2%} | "
+            f"{evaluation.float_validation_accuracy:.2%} | {report.ram_bytes:,} | {report.flash_bytes:,} | "
+            f"{report.macs:,} | {end.candidate.origin} |"
+        )
+    if len(front) > _FRONT_ROWS:
+        rows.append(f"\n{len(front) - _FRONT_ROWS} more are in candidates.parquet.")
+    return rows

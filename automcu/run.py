@@ -1,0 +1,200 @@
+"""One run, from its composed configuration to its exit code: build, drive, report. Knows nothing of Hydra.
+
+Heavy imports wait until the first lines are on the screen.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automcu.errors import AutoMCUError
+from automcu.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from automcu.config import RunConfig
+    from automcu.executors.blueprint import Blueprint
+    from automcu.finished import Finished
+    from automcu.journal import Header
+    from automcu.search import Funnel
+    from automcu.training.data import TrainingData
+
+_PACKAGES = ("automcu", "ray", "torch", "tensorflow", "tflite-micro", "litellm", "numpy", "hydra-core")
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def run(composed: Mapping[str, Any], folder: Path, began: float) -> int:
+    """Carry out one run in `folder`; returns the exit code. `began` is the monotonic time at which the run started.
+
+    Errors that a user can do something about are printed as one sentence, and never raised.
+    """
+    say(f"AutoMCU {version('automcu')}")
+    interrupted = False
+    try:
+        code, message = _carry_out(composed, folder, began)
+    except AutoMCUError as error:
+        code, message = error.exit_code, str(error)
+    except KeyboardInterrupt:
+        interrupted = True
+        code, message = 130, f"interrupted; all that was done so far is in {folder / 'journal.jsonl'}"
+    if message:
+        print(f"automcu: {message}", file=sys.stderr, flush=True)
+    _close(folder, began, code, message)
+    return 130 if interrupted else code
+
+
+def _carry_out(composed: Mapping[str, Any], folder: Path, began: float) -> tuple[int, str]:
+    from automcu.config import read_config
+
+    config = read_config(composed)
+    say(f"Task: {config.task.description}")
+    from automcu import build
+    from automcu.journal import VERSION, Header
+
+    budget = build.budget_of(config)
+    _announce(config, folder)
+    files = RunFolder(folder)
+    header = Header(VERSION, config.model_dump(mode="json"), config.seed, _git_revision(), _versions())
+    files.write("run.json", _status("running", header, ""))
+    gate, space = build.gate_of(config), build.space_of(config)
+    gate.require_feasible(space.smallest())
+    build.proposer_of(config)  # a setting that cannot work is better told now than by an actor
+    data = build.training_data_of(config)
+    say(
+        f"Data: {len(data.images):,} images to train on, {len(data.validation_images):,} to validate on; the test set "
+        "stays closed until the end"
+    )
+    provenance = {"seed": str(config.seed), "git_revision": str(header.git_revision), **header.versions}
+    blueprint = build.blueprint_of(config, provenance)
+    finished, funnel, trouble = _drive(config, blueprint, header, files, data, began)
+
+    from automcu.report.results import write_results
+
+    summary = write_results(files, config.task, config.board, budget, finished, funnel, time.monotonic() - began)
+    say("")
+    say(summary)
+    if trouble is not None:
+        return 1, f"proposing ended early: {trouble}"
+    return (0, "") if funnel.deployed else (1, _nothing_deployed(funnel))
+
+
+def _drive(
+    config: "RunConfig",
+    blueprint: "Blueprint",
+    header: "Header",
+    files: RunFolder,
+    data: "TrainingData",
+    began: float,
+) -> "tuple[Mapping[int, Finished], Funnel, str | None]":
+    from automcu import build
+
+    limits = build.limits_of(config)
+    if config.cluster.kind == "inline":
+        from automcu.executors.inline import run_inline
+
+        return run_inline(blueprint, limits, header, files, data, lambda: time.monotonic() - began, say)
+    from automcu.actors import cluster
+    from automcu.actors.run import run_on_ray
+
+    say("Starting Ray (about 10 seconds) ..." if config.cluster.kind == "local" else "Joining the Ray cluster ...")
+    if config.cluster.kind == "join":
+        cluster.join(config.cluster.address or "auto")
+    else:
+        cluster.start_local(
+            cpus=config.cluster.cpus,
+            gpus=config.cluster.gpus,
+            object_store_bytes=config.cluster.object_store_mb * 1_000_000,
+            boards={config.board.name: 1},
+        )
+    return run_on_ray(blueprint, limits, header, files.path, data, elapsed=time.monotonic() - began, say=say)
+
+
+def _announce(config: "RunConfig", folder: Path) -> None:
+    from automcu import build
+
+    board, budget = config.board, build.budget_of(config)
+    say(f"Board: {board.name} ({board.part}, {board.core}, {board.clock_hz / 1e6:g} MHz)")
+    macs = "" if budget.macs is None else f", {budget.macs / 1e6:g} M MACs"
+    say(
+        f"Budget: at most {budget.ram_bytes / 1000:g} KB of RAM, {budget.flash_bytes / 1000:g} KB of Flash{macs}; "
+        f"{config.budget.minutes:g} minutes, {config.budget.candidates} trained candidates"
+    )
+    vendor = build.stedgeai_of(config)
+    say(
+        "Fit is judged by AutoMCU's own planner"
+        + (f", then by ST Edge AI ({vendor.program})" if vendor else "; ST Edge AI is not used or was not found")
+    )
+    if config.proposer.kind == "llm":
+        say(f"Proposals come from a language model ({getattr(config.llm, 'model', config.llm.kind)})")
+    elif config.llm.kind == "none":
+        say(
+            f"Proposals come from code ({config.proposer.kind}): no LLM is configured; add proposer=llm llm=... for one"
+        )
+    else:
+        say(f"Proposals come from code ({config.proposer.kind}); the configured LLM is not used without proposer=llm")
+    say(f"Run folder: {folder}")
+
+
+def _nothing_deployed(funnel: "Funnel") -> str:
+    if not funnel.feasible:
+        return "no proposal fit the budget; raise budget.ram_kb, budget.flash_kb or budget.minutes"
+    if not funnel.trained:
+        return "no training ended in time; raise budget.minutes, or lower data.max_images or training.recipe.epochs"
+    return "no candidate got through conversion and deployment; see the failures in summary.md"
+
+
+def _close(folder: Path, began: float, code: int, message: str) -> None:
+    """Note how the run ended. What cannot be written any more was told on the screen already."""
+    from automcu.journal import Ended, Journal
+
+    try:
+        if (folder / "journal.jsonl").exists():
+            journal = Journal(folder / "journal.jsonl", lambda: time.monotonic() - began)
+            journal(Ended(code, message))
+            journal.close()
+        if (folder / "run.json").exists():
+            files = RunFolder(folder)
+            record = json.loads(files.read("run.json"))
+            record |= {"status": "ended", "exit_code": code, "message": message}
+            files.write("run.json", json.dumps(record, indent=1).encode())
+    except AutoMCUError as error:
+        print(f"automcu: {error}", file=sys.stderr, flush=True)
+
+
+def _status(status: str, header: "Header", message: str) -> bytes:
+    record = {
+        "status": status,
+        "message": message,
+        "seed": header.seed,
+        "git_revision": header.git_revision,
+        "versions": dict(header.versions),
+        "config": dict(header.config),
+    }
+    return json.dumps(record, indent=1).encode()
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def _git_revision() -> str | None:
+    """The commit of the source tree, with `+` when it was changed since; None outside a repository."""
+    here = Path(__file__).parent
+    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
+    try:
+        revision, changes = (
+            subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for command in commands
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision + ("+" if changes else "")

@@ -65,8 +65,8 @@ class Violation:
         if self.resource == "operator":
             return f"operator not supported: {self.binding}"
         unit = "" if self.resource == "macs" else " B"
-        over = 100 * (self.value - self.limit) / self.limit
-        return f"{self.resource} {self.value:,}{unit} > {self.limit:,}{unit} (+{over:.0f} %), decided by {self.binding}"
+        over = f" (+{100 * (self.value - self.limit) / self.limit:.0f} %)" if self.limit > 0 else ""
+        return f"{self.resource} {self.value:,}{unit} > {self.limit:,}{unit}{over}, decided by {self.binding}"
 
 
 @dataclass(frozen=True, slots=True)

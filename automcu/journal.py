@@ -108,7 +108,7 @@ class Journal:
 
 def _open(path: Path) -> IO[bytes]:
     """Open for appending, after cutting off a torn last line, which would spoil the next one."""
-    if path.exists():
+    if path.is_file():
         content = path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):

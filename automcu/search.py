@@ -12,7 +12,7 @@ the infrastructure's.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -312,6 +312,20 @@ class Search:
         self._due.pop(end.candidate.id, None)
         self._running.discard(end.candidate.id)
         self._news.append(end)
+
+    def replay(self, outcomes: Iterable[Outcome]) -> None:
+        """Bring a fresh search to where a journal's outcomes leave off; work that was under way is due again."""
+        for outcome in outcomes:
+            match outcome:
+                case Trained() | WorkFailed("train"):
+                    self._counts["training begun"] += 1
+                case TestDone(candidate_id) | WorkFailed("test", int(candidate_id)):
+                    end = self.finished.get(candidate_id)
+                    if isinstance(end, Evaluated):
+                        self._queue(Test(end))
+            self.record(outcome)
+        self._proposing = False
+        self._news = list(self.finished.values())
 
     # ---- how it stands ---------------------------------------------------------------------------------------------
     @property

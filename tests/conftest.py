@@ -16,6 +16,6 @@ def ray_cluster() -> Iterator[None]:
     """One local Ray for all Ray tests: starting one takes about ten seconds."""
     from automcu.actors.cluster import start_local, stop_local
 
-    start_local(cpus=2, gpus=0, object_store_bytes=150_000_000)
+    start_local(cpus=2, gpus=0, object_store_bytes=150_000_000, boards={"nucleo_f446re": 1})
     yield
     stop_local()

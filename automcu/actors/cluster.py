@@ -1,7 +1,8 @@
 """Starting, joining and leaving Ray, and the check that a cluster has what a run will ask for."""
 
-import os
 from collections.abc import Mapping
+
+import ray
 
 from automcu.errors import ConfigError, InfraFailure
 
@@ -12,26 +13,32 @@ BOARD_RESOURCE = "board:{}"
 def start_local(
     *, cpus: int | None, gpus: int, object_store_bytes: int, boards: Mapping[str, int] | None = None
 ) -> None:
-    """Start Ray on this machine, reachable from it alone; does nothing when this process is connected already.
+    """Start Ray on this machine; does nothing when this process is connected already.
 
-    `boards` gives how many boards of each name are wired up (a virtual board counts as one).
+    `boards` gives how many boards of each name are wired up (a virtual board counts as one). Raises `InfraFailure`
+    when Ray does not start.
     """
-    import ray
-
     if ray.is_initialized():
         return
-    _prepare_environment()
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        num_gpus=gpus,
-        resources={BOARD_RESOURCE.format(name): count for name, count in (boards or {}).items()},
-        object_store_memory=object_store_bytes,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=True,
-        logging_level="error",
-    )
+    for last in (False, True):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=gpus,
+                resources={BOARD_RESOURCE.format(name): count for name, count in (boards or {}).items()},
+                object_store_memory=object_store_bytes,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+            )
+            return
+        except RuntimeError as error:  # on a busy machine Ray's own 30 seconds for its first process may not do
+            ray.shutdown()
+            if last:
+                raise InfraFailure(
+                    f"Ray does not start on this machine ({error}); close other programs or use cluster=inline"
+                ) from error
 
 
 def join(address: str) -> None:
@@ -39,11 +46,8 @@ def join(address: str) -> None:
 
     Raises `InfraFailure` when there is none.
     """
-    import ray
-
     if ray.is_initialized():
         return
-    _prepare_environment()
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -54,8 +58,6 @@ def join(address: str) -> None:
 
 def stop_local() -> None:
     """Leave Ray; stops it where this process started it."""
-    import ray
-
     ray.shutdown()
 
 
@@ -65,8 +67,6 @@ def require_resources(demands: Mapping[str, Mapping[str, float]]) -> None:
     `demands` gives for each purpose the resources that one node, or for custom resources some node, must have.
     Raises `ConfigError` naming what is missing.
     """
-    import ray
-
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for purpose, resources in demands.items():
         if not any(all(node.get(name, 0) >= amount for name, amount in resources.items()) for node in nodes):
@@ -74,11 +74,3 @@ def require_resources(demands: Mapping[str, Mapping[str, float]]) -> None:
             raise ConfigError(
                 f"no node of the Ray cluster has what {purpose} needs ({wanted}); add a node that has, or ask for less"
             )
-
-
-def _prepare_environment() -> None:
-    # Set explicitly: left unset, a driver that connects and a cluster may disagree, and the connection hangs.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ctrl-C must reach us: Tune's own handler would only ask its loop to stop some time.
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")

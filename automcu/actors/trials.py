@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from automcu.executors import steps
 from automcu.executors.blueprint import Blueprint
 from automcu.results import EpochPoint
+from automcu.training.data import TrainingData
 from automcu.work import Train, Trained
 
 METRIC = "validation_accuracy"
@@ -51,7 +52,7 @@ class SearchFeed(Searcher):
 
 
 def train_candidate(
-    config: Mapping[str, Any], supervisor: ActorHandle, blueprint: Blueprint, data: ray.ObjectRef
+    config: Mapping[str, Any], supervisor: ActorHandle, blueprint: Blueprint, data: TrainingData
 ) -> None:
     """One trial. Tune ends it inside `tune.report` when the scheduler has seen enough."""
     work: Train = config["work"]
@@ -64,9 +65,11 @@ def train_candidate(
             _report(point)
 
     try:
-        trial, weights = blueprint.make_training(ray.get(data)).train(work, on_epoch)
+        trial, weights = blueprint.make_training(data).train(work, on_epoch)
     except Exception as error:
-        ray.get(supervisor.trained.remote(candidate_id, steps.failure("train", candidate_id, error), b""))
+        failed = steps.failure("train", candidate_id, error)
+        ray.get(supervisor.trained.remote(candidate_id, failed, b""))
+        tune.report({"failed": failed.message})
         return
     ray.get(supervisor.trained.remote(candidate_id, Trained(candidate_id, trial), weights))
     _report(trial.curve[-1])

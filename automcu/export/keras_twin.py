@@ -136,7 +136,10 @@ def convert(model: Any, calibration_images: np.ndarray) -> bytes:
 
 
 def untrained_weights(network: Network, seed: int) -> dict[str, np.ndarray]:
-    """Random weights for a file whose size and memory matter, not its accuracy: He normal kernels, the rest neutral."""
+    """Random weights for a file whose size and memory matter, not its accuracy.
+
+    None is zero throughout: the converter leaves out a bias of zeros, and the file would not be the trained one's.
+    """
     random = np.random.default_rng(seed)
 
     def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -146,7 +149,7 @@ def untrained_weights(network: Network, seed: int) -> dict[str, np.ndarray]:
             case "gamma" | "variance":
                 return np.ones(shape, np.float32)
             case _:
-                return np.zeros(shape, np.float32)
+                return random.normal(0, 0.1, shape).astype(np.float32)
 
     return {name: draw(name, shape) for name, shape in network.parameter_shapes.items()}
 

@@ -23,6 +23,8 @@ def load_answer() -> Answer:
                 calibration, probe = arrays.pop("images:calibration"), arrays.pop("images:probe")
                 model = keras_twin.build(network, arrays)
                 outputs = keras_twin.outputs(model, probe)
+                if not np.isfinite(outputs).all():
+                    raise CandidateFailure("the network's outputs are not finite; lower the learning rate")
             case {"task": "convert_untrained", "seed": int(seed)}:
                 calibration = keras_twin.untrained_images(network.input_shape, seed)
                 model = keras_twin.build(network, keras_twin.untrained_weights(network, seed))

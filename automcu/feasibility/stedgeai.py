@@ -33,7 +33,7 @@ _CORE_VERSION = re.compile(r"^(?:ST Edge AI Core v|Neural Network Tools .*?\((?:
 _SUMMARY = re.compile(r"^\s*(weights \(ro\)|activations \(rw\)|ram \(total\)|macc)\s*:\s*([\d,]+)", re.M)
 _RUNTIME = re.compile(r"^\s*RT total\s+([\d,]+)\s+[\d.]+%\s+([\d,]+)\s+[\d.]+%", re.M)
 _TOOL_ERROR = re.compile(r"\bE(\d)\d\d\(\w+\): .*")
-_MODEL_ERROR = re.compile(r"(?:INTERNAL ERROR|NOT IMPLEMENTED|TOOL ERROR): .*")
+_MODEL_ERROR = re.compile(r"(?:INTERNAL ERROR|NOT IMPLEMENTED|TOOL ERROR|Fatal error): .*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,16 @@ class StEdgeAi:
     def _analyze(self, model: Path) -> StFigures:
         with TemporaryDirectory(prefix="automcu-") as name:
             folder = Path(name)
-            arguments = [self.program, "analyze", "-m", model.resolve(), "--target", self.target, "-t", "tflite"]
+            arguments: list[str | Path] = [
+                self.program,
+                "analyze",
+                "-m",
+                model.resolve(),
+                "--target",
+                self.target,
+                "-t",
+                "tflite",
+            ]
             arguments += ["-c", "lossless", "-O", "ram", "-n", "network", "-o", folder / "out", "-w", folder / "ws"]
             done = run_program([*arguments, "-v", "1", "--quiet"], folder, self._time_limit_seconds)
             if done.status:

@@ -1,4 +1,4 @@
-"""The operator graph that an int8 .tflite file holds: what lowering makes, the reader reads, and every figure is drawn from.
+"""The operator graph that an int8 .tflite file holds. Lowering makes it, the reader reads it; all figures come from it.
 
 It says which operators run in which order on which tensors; it holds neither weight values nor quantization
 parameters. Tensors and operators stand in the order of the file, because placement in memory depends on it.

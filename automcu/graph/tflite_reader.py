@@ -32,7 +32,7 @@ _RECONVERT = "convert the network to int8 again"
 
 
 class UnsupportedModel(CandidateFailure):
-    """The bytes are no .tflite file, or one that holds something other than a static int8 network of known operators."""
+    """The bytes are no .tflite file, or hold something other than a static int8 network of known operators."""
 
 
 def read_tflite(data: bytes) -> Int8Graph:
@@ -111,7 +111,7 @@ class _Reader:
         kind = _KINDS.get(number, f"operator {number}")
         if kind not in OPERATORS:
             raise UnsupportedModel(
-                f"operator {kind} is not supported; use a network of {', '.join(OPERATORS)}, converted with batch size 1"
+                f"operator {kind} is not supported; use {', '.join(OPERATORS)} and convert with batch size 1"
             )
         inputs = _indices(raw.InputsLength(), raw.Inputs, optional=True)
         outputs = _indices(raw.OutputsLength(), raw.Outputs)

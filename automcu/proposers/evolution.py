@@ -4,11 +4,11 @@ The population holds the last `population` candidates that were trained, whateve
 parent is the most accurate of `tournament` members drawn at random; its child is one neighbour of it.
 
 Until there are `tournament` members, proposals are random, and what was rejected steers them. As long as at most half
-of what is known was rejected, a random proposal is the largest of `DRAWN` draws: where most networks fit, a tiny one
-wastes a training. Once more than `MOSTLY` was rejected, every other proposal repairs a near miss instead: a neighbour
-of a rejected architecture, chosen by the same tournament with the excess over the limits in place of accuracy. Each
-random ancestor's line is represented by its nearest miss only, so that the first networks that fit come from several
-lines. They lie just below the limits, because each line comes from above.
+of what is known was rejected, a random proposal is the largest (by parameters) of `DRAWN`: where most networks fit, a
+tiny one wastes a training. Once more than `MOSTLY` was rejected, every other proposal repairs a near miss instead: a
+neighbour of a rejected architecture, chosen by the same tournament with the excess over the limits in place of
+accuracy. Each random ancestor's line is represented by its nearest miss only, so that the first networks that fit
+come from several lines; they lie near the limits, because each line comes from above.
 """
 
 import math

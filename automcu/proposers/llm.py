@@ -25,8 +25,9 @@ class LLMProposer:
 
     A round in which the model gives nothing valid and new is taken over by `fallback`, which observes everything too.
     The model is asked again the next round, or every fifth one after three such rounds. Duplicates are passed on (the
-    search counts and refuses them) and mentioned to the model. `max_tokens` bounds a reply, thoughts included; it is
-    doubled for the one repair when the reply was cut off.
+    search counts and refuses them) and mentioned to the model. Without a fallback the third such round
+    in a row raises `LLMError`. `max_tokens` bounds a reply, thoughts included; it is doubled for the one repair when
+    the reply was cut off.
     """
 
     name = "llm"
@@ -39,7 +40,7 @@ class LLMProposer:
         budget: Budget,
         board_name: str,
         seed: int,
-        fallback: Proposer,
+        fallback: Proposer | None,
         max_tokens: int = 4096,
     ) -> None:
         self._space = space
@@ -58,9 +59,9 @@ class LLMProposer:
 
     def propose(self, count: int) -> Iterator[ProposalItem]:
         """Up to `count` architectures from the model, or from the fallback; see the class."""
-        if self._rest:
+        if self._rest and self._fallback is not None:
             self._rest -= 1
-            yield from self._substitute(count)
+            yield from self._substitute(self._fallback, count)
             return
         proposed, trouble = yield from self._ask(count)
         if trouble is None:
@@ -69,6 +70,15 @@ class LLMProposer:
             self._failures = 0
             return
         self._failures += 1
+        if self._fallback is None:
+            if self._failures >= PATIENCE:
+                raise LLMError(
+                    f"the LLM {self._llm.model} gave nothing new to check {PATIENCE} times in a row, at last because: "
+                    f"{trouble.rstrip('.')}; correct the llm settings, or set proposer.fallback=true to let evolution "
+                    "take over while it fails"
+                )
+            yield Notice(f"The LLM {self._llm.model} gave nothing new to check: {trouble} It is asked again.")
+            return
         if self._failures >= PATIENCE:
             self._rest = REST
         if self._failures in (1, PATIENCE):
@@ -77,17 +87,18 @@ class LLMProposer:
                 f"The LLM {self._llm.model} gave nothing to check: {trouble} "
                 f"Proposals come from {self._fallback.name} instead; the LLM is asked again {when}."
             )
-        yield from self._substitute(count - proposed)
+        yield from self._substitute(self._fallback, count - proposed)
 
     def observe(self, finished: Sequence[Finished]) -> None:
         """Goes into the next prompt, and to the fallback."""
         for end in finished:
             self._seen.add(end.candidate.architecture.fingerprint)
             self._history.add(end)
-        self._fallback.observe(finished)
+        if self._fallback is not None:
+            self._fallback.observe(finished)
 
-    def _substitute(self, count: int) -> Iterator[ProposalItem]:
-        for item in self._fallback.propose(count):
+    def _substitute(self, fallback: Proposer, count: int) -> Iterator[ProposalItem]:
+        for item in fallback.propose(count):
             if isinstance(item, Proposal):
                 self._seen.add(item.architecture.fingerprint)
             yield item

@@ -113,8 +113,9 @@ def reply_schema(architecture: Mapping[str, object], count: int) -> dict[str, ob
 
 
 def quoted(text: str, limit: int) -> str:
-    """`text` as one line between double quotes, at most `limit` characters of it."""
-    return json.dumps(text if len(text) <= limit else text[:limit] + " ...", ensure_ascii=False)
+    """`text` as one line between double quotes, at most `limit` characters of it, control characters as blanks."""
+    cut = text if len(text) <= limit else text[:limit] + " ..."
+    return json.dumps("".join(c if c.isprintable() else " " for c in cut), ensure_ascii=False)
 
 
 def _tried(history: History) -> Iterable[str]:

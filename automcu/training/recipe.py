@@ -15,8 +15,8 @@ class Recipe:
     """
 
     epochs: int = 8
-    batch_size: int = 128
-    learning_rate: float = 0.1
+    batch_size: int = 64
+    learning_rate: float = 0.2
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
     flip: bool = False

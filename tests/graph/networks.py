@@ -17,11 +17,12 @@ from automcu.graph.network import (
 
 
 def random_network(rng: random.Random, length: int = 10, largest: int = 12) -> Network:
-    """`length` layers with branches, skips and dead ends on a map of up to `largest` pixels a side, then a head."""
+    """A stem, `length` layers with branches, skips and dead ends, and a head, on an image of up to `largest` pixels a
+    side. Some are refused by lowering."""
     shape = (rng.randint(1, largest), rng.randint(1, largest), rng.choice((1, 3)))
-    layers: list[Layer] = []
-    names = [INPUT]
-    shapes = {INPUT: shape}
+    layers: list[Layer] = [Conv("stem", INPUT, rng.choice((1, 4, 6)), 3, rng.choice((1, 1, 2)), "relu")]
+    names = ["stem"]
+    shapes = dict(Network(shape, tuple(layers)).shapes)
     for position in range(length):
         name = f"n{rng.randrange(1000)}_{position}"  # not in alphabetical order
         source = rng.choice(names[-4:])

@@ -1,0 +1,63 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from automcu.feasibility.planner_tier import CODE_BYTES, RUNTIME_RAM_BYTES, PlannerTier
+from automcu.feasibility.tier import FeasibilityTier, binding_layer
+from automcu.graph.lowering import lower
+from automcu.graph.network import INPUT, Conv, Dense, Network
+from automcu.graph.planner import plan_memory
+from automcu.graph.tflite_reader import read_tflite
+from tests.contracts.feasibility_tier import RESIDUAL, FeasibilityTierContract
+from tests.graph.shared_models import shared
+
+
+def no_file() -> Path:
+    raise AssertionError("the planner needs no file")
+
+
+class TestPlannerTier(FeasibilityTierContract):
+    @pytest.fixture
+    def tier(self) -> FeasibilityTier:
+        return PlannerTier()
+
+    @pytest.fixture
+    def model_file(self) -> Callable[[], Path]:
+        return no_file
+
+
+def test_figures_of_a_small_network() -> None:
+    report = PlannerTier().report(lower(RESIDUAL), no_file)
+    assert report.activations_bytes == 3 * 16 * 16 * 8
+    assert report.runtime_ram_bytes == RUNTIME_RAM_BYTES
+    assert report.weights_bytes == (8 * 27 + 32) + (8 * 72 + 32) + (4 * 8 + 16)
+    assert report.code_bytes == CODE_BYTES + 8 * (8 + 8 + 4)
+    assert report.macs == 256 * (8 * 27 + 8 * 72) + 32
+    assert report.margin == 0.0
+
+
+def test_layers_are_named_with_figures() -> None:
+    report = PlannerTier().report(lower(RESIDUAL), no_file)
+    assert report.binding_layer == "inner (in 2,048 B + out 2,048 B)" or report.binding_layer.startswith("sum (in")
+    assert report.heaviest_layer == "inner (weights 608 B of 904 B)"
+    assert report.busiest_layer == "inner (147,456 of 202,784 MACs)"
+
+
+def test_binding_layer_tells_what_is_kept_and_lost() -> None:
+    graph = read_tflite(shared("mlperf_tiny_models/pretrainedResnet_quant.tflite").read_bytes())
+    assert "B of " in binding_layer(graph, plan_memory(graph)) or "in 16,384 B + in 16,384 B" in binding_layer(
+        graph, plan_memory(graph)
+    )
+    graph = read_tflite(shared("mlperf_tiny_models/vww_96_int8.tflite").read_bytes())
+    assert "18,432 B lost to gaps" in binding_layer(graph, plan_memory(graph))
+
+
+def test_a_wider_network_costs_more() -> None:
+    def ram_and_flash(channels: int) -> tuple[int, int]:
+        layers = (Conv("conv", INPUT, channels, 3, 1, "relu"), Dense("logits", "conv", 3, "none"))
+        report = PlannerTier().report(lower(Network((8, 8, 3), layers)), no_file)
+        return report.ram_bytes, report.flash_bytes
+
+    figures = [ram_and_flash(channels) for channels in (2, 4, 8, 16)]
+    assert figures == sorted(figures)

@@ -1,0 +1,302 @@
+"""The client against a real HTTP endpoint in a thread. The only test file that imports litellm: it takes seconds."""
+
+import json
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from automcu.errors import LLMError
+from automcu.llm.client import LLM, Message, TruncatedReply, UnusableReply
+from automcu.llm.litellm_client import LiteLLMClient, redacted
+from tests.contracts.llm import QUESTION, SCHEMA, LLMContract
+
+CANARY = "sk-canary-0123456789abcdef"
+Behaviour = Callable[["Handler", dict[str, Any]], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = 65_536  # header and body in one packet: no wait for acknowledgements
+    server: "Endpoint"
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append((self.path, dict(self.headers), request))
+        script = self.server.script
+        (script.pop(0) if script else status(500))(self, request)
+
+    def send(self, code: int, body: bytes, **headers: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Answers each request with the next behaviour of `script`, then with status 500."""
+
+    daemon_threads = True
+    script: list[Behaviour]
+    requests: list[tuple[str, dict[str, str], dict[str, Any]]]
+    released: threading.Event
+
+
+def answer(text: str | None, finish: str = "stop") -> Behaviour:
+    def behave(handler: Handler, request: dict[str, Any]) -> None:
+        words = sum(len(message["content"].split()) for message in request["messages"])
+        body = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": request["model"],
+            "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
+            "usage": {"prompt_tokens": words, "completion_tokens": 3, "total_tokens": words + 3},
+        }
+        handler.send(200, json.dumps(body).encode())
+
+    return behave
+
+
+def status(code: int, message: str = "no", **headers: str) -> Behaviour:
+    def behave(handler: Handler, request: dict[str, Any]) -> None:
+        key = handler.headers.get("Authorization", "")
+        handler.send(code, json.dumps({"error": {"message": f"{message} {key}", "type": "e"}}).encode(), **headers)
+
+    return behave
+
+
+def raw(body: bytes) -> Behaviour:
+    return lambda handler, request: handler.send(200, body)
+
+
+def hang(handler: Handler, request: dict[str, Any]) -> None:
+    handler.server.released.wait(20)
+
+
+def dribble(handler: Handler, request: dict[str, Any]) -> None:
+    """One byte every 50 ms: each arrives well within the read timeout."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "10000")
+    handler.end_headers()
+    try:
+        while not handler.server.released.wait(0.05):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+    except OSError:
+        pass
+
+
+def drop(handler: Handler, request: dict[str, Any]) -> None:
+    handler.close_connection = True
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Endpoint]:
+    endpoint = Endpoint(("127.0.0.1", 0), Handler)
+    endpoint.released = threading.Event()
+    thread = threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield endpoint
+    endpoint.released.set()
+    endpoint.shutdown()
+    endpoint.server_close()
+
+
+@pytest.fixture
+def endpoint(server: Endpoint) -> Endpoint:
+    server.script, server.requests = [], []
+    return server
+
+
+def client(endpoint: Endpoint, slept: list[float] | None = None, **options: Any) -> LiteLLMClient:
+    base = f"http://127.0.0.1:{endpoint.server_port}/v1"
+    sleep = (slept if slept is not None else []).append
+    return LiteLLMClient("openai/tiny", **{"api_base": base, "sleep": sleep, "timeout_s": 5.0, **options})
+
+
+def ask(llm: LLM, max_tokens: int = 100) -> str:
+    return llm.complete(QUESTION, SCHEMA, max_tokens=max_tokens).text
+
+
+class TestLiteLLMClient(LLMContract):
+    @pytest.fixture(autouse=True)
+    def serve(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    def make(self, replies: list[str]) -> LLM:
+        self.endpoint.script = [answer(reply) for reply in replies]
+        return client(self.endpoint)
+
+
+def test_the_request_carries_what_was_asked_and_the_count_of_tokens_comes_back(endpoint: Endpoint) -> None:
+    endpoint.script = [answer("{}")]
+    completion = client(endpoint, temperature=0.3, seed=11).complete(QUESTION, SCHEMA, max_tokens=77)
+    path, headers, request = endpoint.requests[0]
+    assert path == "/v1/chat/completions"
+    assert headers["Authorization"] == "Bearer none"
+    assert request["messages"] == [{"role": m.role, "content": m.content} for m in QUESTION]
+    assert (request["model"], request["max_tokens"], request["temperature"], request["seed"]) == ("tiny", 77, 0.3, 11)
+    assert request["response_format"]["json_schema"]["schema"] == SCHEMA
+    words = sum(len(message.content.split()) for message in QUESTION)
+    assert (completion.tokens_in, completion.tokens_out, completion.usd) == (words, 3, None)
+    assert completion.level == "schema"
+
+
+def test_goes_down_the_ladder_once_and_remembers(endpoint: Endpoint) -> None:
+    def picky(handler: Handler, request: dict[str, Any]) -> None:
+        form = request.get("response_format", {}).get("type", "none")
+        (answer("{}") if form == "none" else status(422 if form == "json_object" else 400, f"{form}?"))(
+            handler, request
+        )
+
+    endpoint.script = [picky] * 5
+    llm = client(endpoint)
+    assert llm.complete(QUESTION, SCHEMA, max_tokens=9).level == "prompt"
+    assert llm.complete(QUESTION, SCHEMA, max_tokens=9).level == "prompt"
+    forms = [request.get("response_format", {}).get("type") for _, _, request in endpoint.requests]
+    assert forms == ["json_schema", "json_object", None, None]
+    assert '"required":["answer"]' in endpoint.requests[-1][2]["messages"][-1]["content"]
+
+
+def test_a_bad_request_for_another_reason_leaves_the_level_alone(endpoint: Endpoint) -> None:
+    endpoint.script = [status(400)] * 3 + [answer("{}")]
+    llm = client(endpoint)
+    with pytest.raises(LLMError):
+        ask(llm)
+    assert llm.complete(QUESTION, SCHEMA, max_tokens=9).level == "schema"
+
+
+def test_waits_as_long_as_a_rate_limit_says(endpoint: Endpoint) -> None:
+    slept: list[float] = []
+    endpoint.script = [status(429, Retry_After="3"), answer("ok")]
+    assert ask(client(endpoint, slept)) == "ok"
+    assert slept == [3.0]
+
+
+def test_server_errors_are_retried_with_growing_jittered_pauses_and_then_given_up(endpoint: Endpoint) -> None:
+    slept: list[float] = []
+    endpoint.script = [status(500), status(503), drop, raw(b"<html>"), answer("late")]
+    with pytest.raises(LLMError, match="api_base"):
+        ask(client(endpoint, slept))
+    assert len(endpoint.requests) == 4
+    assert len(slept) == 3 and 0.5 <= slept[0] <= 1 <= slept[1] <= 2 <= slept[2] <= 4
+    assert ask(client(endpoint)) == "late"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "remedy"),
+    [
+        (401, "bad key", "key"),
+        (402, "pay", "account"),
+        (404, "no such model", "llm.model"),
+        (429, "insufficient_quota", "quota"),
+    ],
+)
+def test_what_cannot_pass_is_not_retried(endpoint: Endpoint, code: int, message: str, remedy: str) -> None:
+    endpoint.script = [status(code, message), answer("never")]
+    with pytest.raises(LLMError, match=f";.*{remedy}"):
+        ask(client(endpoint))
+    assert len(endpoint.requests) == 1
+
+
+def test_a_rate_limit_longer_than_the_deadline_is_not_waited_for(endpoint: Endpoint) -> None:
+    slept: list[float] = []
+    endpoint.script = [status(429, Retry_After="3600")]
+    with pytest.raises(LLMError, match="quota"):
+        ask(client(endpoint, slept))
+    assert slept == []
+
+
+@pytest.mark.parametrize("behaviour", [hang, dribble])
+def test_an_endpoint_that_never_ends_is_given_up_in_time(endpoint: Endpoint, behaviour: Behaviour) -> None:
+    endpoint.script = [behaviour] * 2
+    llm = client(endpoint, timeout_s=0.4, deadline_s=1.2, attempts=2, sleep=time.sleep)
+    ask_began = time.monotonic()
+    with pytest.raises(LLMError, match="timeout_s"):
+        ask(llm)
+    assert time.monotonic() - ask_began < 2.5
+
+
+def test_the_finish_reason_is_looked_at_before_the_text(endpoint: Endpoint) -> None:
+    endpoint.script = [answer('{"answer": 4', "length"), answer(None), answer("  ", "content_filter")]
+    llm = client(endpoint)
+    with pytest.raises(TruncatedReply, match="max_tokens") as caught:
+        ask(llm)
+    assert caught.value.completion.text == '{"answer": 4'
+    assert caught.value.completion.tokens_out == 3
+    for _ in range(2):
+        with pytest.raises(UnusableReply, match="no text"):
+            ask(llm)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value) and again.completion == caught.value.completion
+
+
+@pytest.mark.parametrize("body", [b'{"id": "1", "choices": []}', b"{}", b'"text"', b"\xff\x00", b"[" * 50_000, b""])
+def test_a_response_that_is_none_is_a_typed_error(endpoint: Endpoint, body: bytes) -> None:
+    endpoint.script = [raw(body)] * 4
+    with pytest.raises(LLMError):
+        ask(client(endpoint))
+
+
+def test_nobody_listens() -> None:
+    llm = LiteLLMClient("openai/tiny", api_base="http://127.0.0.1:9/v1", sleep=lambda seconds: None)
+    with pytest.raises(LLMError, match="check that the endpoint") as caught:
+        ask(llm)
+    assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["", "rubbish", "openai/", "no_such_provider/x"])
+def test_a_model_that_litellm_does_not_know_is_a_typed_error(model: str) -> None:
+    with pytest.raises(LLMError, match="llm"):
+        ask(LiteLLMClient(model, sleep=lambda seconds: None, timeout_s=2.0, deadline_s=3.0))
+
+
+def test_the_key_goes_to_its_endpoint_and_nowhere_else(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_LLM_KEY", CANARY)
+    endpoint.script = [status(400, f"bad ?key={CANARY}")] * 3
+    with pytest.raises(LLMError) as caught:
+        ask(client(endpoint, key_variable="MY_LLM_KEY"))
+    assert endpoint.requests[0][1]["Authorization"] == f"Bearer {CANARY}"
+    assert CANARY not in repr(caught.value) and caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    monkeypatch.delenv("MY_LLM_KEY")
+    with pytest.raises(LLMError, match="export it"):
+        ask(client(endpoint, key_variable="MY_LLM_KEY"))
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    endpoint.script = [answer("ok")]
+    ask(client(endpoint))
+    assert CANARY not in str(endpoint.requests[-1])
+
+
+def test_redaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "plainsecretvalue")
+    text = f"a plainsecretvalue b {CANARY} https://x/y?key=AbC123&z=1 Bearer qwertyuiop"
+    assert redacted(text) == "a [redacted] b [redacted] https://x/y?key=[redacted]&z=1 Bearer [redacted]"
+
+
+def test_the_client_adds_little_to_a_call(endpoint: Endpoint) -> None:
+    endpoint.script = [answer("{}")] * 21
+    llm = client(endpoint)
+    ask(llm)
+    began = time.perf_counter()
+    for _ in range(20):
+        ask(llm)
+    assert (time.perf_counter() - began) / 20 < 0.1  # about 10 ms on a quiet core, endpoint included
+
+
+def test_messages_are_not_changed(endpoint: Endpoint) -> None:
+    endpoint.script = [status(400), answer("{}")]
+    messages = [Message("user", "hi")]
+    client(endpoint).complete(messages, SCHEMA, max_tokens=9)
+    assert messages == [Message("user", "hi")]

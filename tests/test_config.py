@@ -1,0 +1,94 @@
+"""Every configuration file composes to a typed configuration; whatever is misspelt or out of range is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from automcu.board import Board
+from automcu.build import budget_of, limits_of, proposer_of, space_of
+from automcu.config import RunConfig, read_config
+from automcu.errors import ConfigError
+
+CONF = Path(__file__).parent.parent / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        container = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_builds(experiment: str) -> None:
+    config = read_config(composed(f"+experiment={experiment}"))
+    space = space_of(config)
+    assert space.build(space.smallest()).output
+    assert budget_of(config).ram_bytes <= config.board.ram_bytes
+    assert limits_of(config).seconds == 60 * config.budget.minutes
+    assert proposer_of(config).name == "evolution"
+
+
+OPTIONS = [
+    (group.name, option.stem)
+    for group in sorted(CONF.iterdir())
+    if group.is_dir() and group.name != "experiment"
+    for option in sorted(group.glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_of_every_group_is_valid(group: str, option: str) -> None:
+    raw = composed(f"{group}={option}")
+
+    def fill(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: fill(value) for key, value in node.items()}
+        return "filled-in" if node == "???" else node
+
+    assert isinstance(read_config(fill(raw)), RunConfig)
+
+
+def test_the_budget_never_exceeds_what_the_board_has_left() -> None:
+    config = read_config(composed("board=nucleo_l432kc", "budget=ram256_flash512"))
+    budget = budget_of(config)
+    assert budget.ram_bytes == 64 * 1024 - config.board.reserved_ram_bytes
+    assert budget.flash_bytes == 256 * 1024
+    assert budget_of(read_config(composed("board=nucleo_l432kc", "budget=ram64_flash64"))).flash_bytes == 64_000
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("+budget.minuts=3", "budget.minuts"),
+        ("+proposer.populaton=3", "proposer.populaton"),
+        ("budget.minutes=0", "budget.minutes"),
+        ("budget.minutes=soon", "budget.minutes"),
+        ("budget.ram_kb=-1", "budget.ram_kb"),
+        ("proposer.kind=oracle", "proposer"),
+        ("data.validation_share=1.5", "data.validation_share"),
+        ("+surprise=1", "surprise"),
+    ],
+)
+def test_what_is_misspelt_or_out_of_range_is_named(override: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        read_config(composed(override))
+
+
+def test_a_recipe_out_of_range_is_named() -> None:
+    with pytest.raises(ConfigError, match="epochs"):
+        read_config(composed("training.recipe.epochs=0"))
+
+
+def test_a_board_without_ram_is_refused() -> None:
+    with pytest.raises(ConfigError, match="ram region"):
+        Board("b", "p", "c", 1, (), 0, 0, None, "s")
+
+
+def test_an_llm_proposer_without_an_llm_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ConfigError, match="llm=openai_compatible"):
+        proposer_of(read_config(composed("proposer=llm")))

@@ -62,7 +62,7 @@ class Evaluator:
         Raises `CandidateFailure` when torch and Keras disagree, the file differs from what the gate admitted, or the
         conversion fails; `InfraFailure` when a process dies or runs out of time.
         """
-        from automcu.training.trainer import forward
+        from automcu.training.model import forward
 
         began = time.monotonic()
         settings, data = self._settings, self._data
@@ -100,7 +100,7 @@ class Evaluator:
 
     def test(self, work: Test, weights: bytes, tflite: bytes) -> TestResult:
         """The one measurement on the test set. Raises as `evaluate` does, and `DataError` when the set is missing."""
-        from automcu.training.trainer import forward
+        from automcu.training.model import forward
 
         began = time.monotonic()
         test = self._load_test()

@@ -33,7 +33,8 @@ def _job(composed: DictConfig) -> None:
     container = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    code = run({str(key): value for key, value in container.items()}, folder, began)
+    composed_by = list(HydraConfig.get().overrides.task)
+    code = run({str(key): value for key, value in container.items()}, composed_by, folder, began)
     _exit_codes.append(code)
     if code == 130:
         raise KeyboardInterrupt

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,15 +32,16 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run(composed: Mapping[str, Any], folder: Path, began: float) -> int:
-    """Carry out one run in `folder`; returns the exit code. `began` is the monotonic time at which the run started.
+def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, began: float) -> int:
+    """Carry out one run in `folder`; returns the exit code. `overrides` is the command line that `composed` came from,
+    `began` the monotonic time at which the run started.
 
     Errors that a user can do something about are printed as one sentence, and never raised.
     """
     say(f"AutoMCU {version('automcu')}")
     interrupted = False
     try:
-        code, message = _carry_out(composed, folder, began)
+        code, message = _carry_out(composed, overrides, folder, began)
     except AutoMCUError as error:
         code, message = error.exit_code, str(error)
     except KeyboardInterrupt:
@@ -52,7 +53,7 @@ def run(composed: Mapping[str, Any], folder: Path, began: float) -> int:
     return 130 if interrupted else code
 
 
-def _carry_out(composed: Mapping[str, Any], folder: Path, began: float) -> tuple[int, str]:
+def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, began: float) -> tuple[int, str]:
     from automcu.config import read_config
 
     config = read_config(composed)
@@ -79,7 +80,16 @@ def _carry_out(composed: Mapping[str, Any], folder: Path, began: float) -> tuple
 
     from automcu.report.results import write_results
 
-    summary = write_results(files, config.task, config.board, budget, finished, funnel, time.monotonic() - began)
+    summary = write_results(
+        files,
+        config.task,
+        config.board,
+        budget,
+        finished,
+        funnel,
+        time.monotonic() - began,
+        _longer_search(config, overrides),
+    )
     say("")
     say(summary)
     if trouble is not None:
@@ -142,6 +152,16 @@ def _announce(config: "RunConfig", folder: Path) -> None:
     else:
         say(f"Proposals come from code ({config.proposer.kind}); the configured LLM is not used without proposer=llm")
     say(f"Run folder: {folder}")
+
+
+def _longer_search(config: "RunConfig", overrides: Sequence[str]) -> str:
+    kept = [
+        override
+        for override in overrides
+        if not override.startswith(("budget.minutes=", "budget.candidates=", "seed="))
+    ]
+    changed = [f"budget.minutes={2 * config.budget.minutes:g}", f"budget.candidates={2 * config.budget.candidates}"]
+    return " ".join(["python -m automcu.launch", *kept, *changed, f"seed={config.seed + 1}"]) + "  (search longer)"
 
 
 def _nothing_deployed(funnel: "Funnel") -> str:

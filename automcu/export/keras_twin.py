@@ -2,12 +2,12 @@
 
 Imports tensorflow: use it through `automcu.export.converter`, which keeps tensorflow in a process of its own.
 
-The batch is fixed to 1, which keeps SHAPE, STRIDED_SLICE and PACK out of the file. The order of the file's operators
-follows from names: the converter walks the graph depth first, roots and readers in descending alphabetical order, and
-turns that round. So layers are named by their place and the input's name comes after the model's; then every branch is
-contiguous, and branches come in the network's order (see `automcu.graph.lowering`).
+The batch is fixed to 1, which keeps SHAPE, STRIDED_SLICE and PACK out of the file. Layers are named by their place in
+the network, by which the converter's operators are put into the network's order: the converter's own order of branches
+follows from names of variables, and with the order changes the memory that a network needs.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any, assert_never
@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from automcu.architecture import Shape
+from automcu.errors import CandidateFailure
 from automcu.graph.network import (
     BATCH_NORM_EPSILON,
     INPUT,
@@ -29,6 +30,7 @@ from automcu.graph.network import (
     Network,
     Pool,
 )
+from automcu.graph.tflite_order import in_order
 
 _keras = tf.keras
 _layers = tf.keras.layers
@@ -76,7 +78,7 @@ def build(network: Network, weights: Mapping[str, np.ndarray]) -> Any:
             case Dense(_, source, units, activation):
                 dense = _layers.Dense(units, name=name)
                 logits = dense(_layers.Flatten(name=f"{name}_flat")(maps[source]))
-                dense.set_weights([weights[f"{layer.name}.kernel"].T, weights[f"{layer.name}.bias"]])
+                dense.set_weights([weights[f"{layer.name}.kernel"].T, _kept(weights[f"{layer.name}.bias"])])
                 made = _activate(logits, activation, name)
             case _:
                 assert_never(layer)
@@ -93,6 +95,11 @@ def _activate(tensor: Any, activation: Activation, name: str) -> Any:
 def _add(left: Any, right: Any, name: str) -> Any:
     # Keras' own addition takes a sum of 1 x 1 maps for a bias and puts a RESHAPE in front of it.
     return _layers.Lambda(lambda maps: tf.add(*maps), name=name)([left, right])
+
+
+def _kept(bias: np.ndarray) -> np.ndarray:
+    # The converter leaves out a bias of zeros, but the graph must not depend on the weights. This is 0 once quantized.
+    return bias if bias.any() else np.full_like(bias, 1e-30)
 
 
 def _global_average(tensor: Any, name: str) -> Any:
@@ -132,14 +139,19 @@ def convert(model: Any, calibration_images: np.ndarray) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     converter.representative_dataset = representative
-    return bytes(converter.convert())
+    return in_order(bytes(converter.convert()), _place)
+
+
+def _place(tensor: str) -> float:
+    """The place in the network of the layer whose output `tensor` is, by the name that `build` gave the layer."""
+    found = re.search(r"/l(\d{4})", tensor)
+    if found is None:
+        raise CandidateFailure(f"the converter named a tensor {tensor!r} after no layer; report this as a bug")
+    return int(found[1])
 
 
 def untrained_weights(network: Network, seed: int) -> dict[str, np.ndarray]:
-    """Random weights for a file whose size and memory matter, not its accuracy.
-
-    None is zero throughout: the converter leaves out a bias of zeros, and the file would not be the trained one's.
-    """
+    """Random weights for a file whose size and memory matter, not its accuracy."""
     random = np.random.default_rng(seed)
 
     def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:

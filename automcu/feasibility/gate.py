@@ -15,7 +15,6 @@ from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower
 from automcu.graph.network import Network
-from automcu.graph.tflite_reader import read_tflite
 from automcu.results import FeasibilityReport
 
 _BYTES_PER_KB = 1000  # as in the configuration
@@ -85,14 +84,14 @@ class Gate:
     def judge_file(self, tflite: bytes) -> Verdict:
         """The first tier's verdict on an int8 .tflite file. Raises `UnsupportedModel` when it cannot be read."""
         with _file_on_demand(lambda: tflite) as model_file:
-            return self._judge(read_tflite(tflite), self._tiers[:1], model_file)
+            return self._judge(_read(tflite), self._tiers[:1], model_file)
 
     def vendor_report(self, tflite: bytes) -> FeasibilityReport | None:
         """What the last tier says of an int8 .tflite file; None when there is only one tier."""
         if len(self._tiers) == 1:
             return None
         with _file_on_demand(lambda: tflite) as model_file:
-            return self._tiers[-1].report(read_tflite(tflite), model_file)
+            return self._tiers[-1].report(_read(tflite), model_file)
 
     def require_feasible(self, smallest: Architecture) -> None:
         """Raises `BudgetTooSmall`, with the figures that would do, when not even `smallest` fits by the first tier."""
@@ -101,17 +100,18 @@ class Gate:
             verdict = self._judge(lower(network), self._tiers[:1], model_file)
         if verdict.fits:
             return
-        broken = {violation.resource: violation.limit for violation in verdict.violations}
+        limits: dict[str, int] = {violation.resource: violation.limit for violation in verdict.violations}
         report = verdict.report
         needs, keys = [], []
-        for resource, need in (("ram", report.ram_bytes), ("flash", report.flash_bytes)):
-            label = {"ram": "RAM", "flash": "Flash"}[resource]
-            limit = f", over the {broken[resource]:,} B allowed" if resource in broken else ""  # type: ignore[index]
-            needs.append(f"{need:,} B ({need / _BYTES_PER_KB:.1f} KB) of {label}{limit}")
-            if resource in broken:
-                keys.append(f"budget.{resource}_kb to at least {math.ceil(need / _BYTES_PER_KB)}")
-        if "macs" in broken:
-            needs.append(f"{report.macs:,} MACs, over the {broken['macs']:,} allowed")
+        for label, resource, need in (("RAM", "ram", report.ram_bytes), ("Flash", "flash", report.flash_bytes)):
+            kb = need / _BYTES_PER_KB
+            over = ""
+            if resource in limits:
+                over = f", over the {limits[resource]:,} B allowed"
+                keys.append(f"budget.{resource}_kb to at least {math.ceil(kb)}")
+            needs.append(f"{need:,} B ({kb:.1f} KB) of {label}{over}")
+        if "macs" in limits:
+            needs.append(f"{report.macs:,} MACs, over the {limits['macs']:,} allowed")
             keys.append(f"budget.macs to at least {report.macs}")
         raise BudgetTooSmall(
             f"even the smallest network of this space needs {'; '.join(needs)}: raise {' and '.join(keys)}, or choose "
@@ -135,6 +135,12 @@ class Gate:
         if self._converter is None:
             raise ConfigError("a feasibility tier needs a .tflite file but the gate has no converter; give it one")
         return self._converter.convert_untrained(network, seed=0)
+
+
+def _read(tflite: bytes) -> Int8Graph:
+    from automcu.graph.tflite_reader import read_tflite  # its schema package takes half a second to import
+
+    return read_tflite(tflite)
 
 
 @contextmanager

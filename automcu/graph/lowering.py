@@ -50,6 +50,8 @@ def lower(network: Network) -> Int8Graph:
     lowering = _Lowering(network)
     for layer in _live_layers(network):
         lowering.add(layer)
+    if not lowering.operators:
+        raise InvalidArchitecture("the network computes nothing; add a convolution or a dense layer")
     return Int8Graph(tuple(lowering.tensors), tuple(lowering.operators), (0,), (lowering.tensor_of[network.output],))
 
 

@@ -13,11 +13,12 @@ from collections.abc import Callable
 import tflite
 
 
-def in_order(data: bytes, rank: Callable[[str], int]) -> bytes:
+def in_order(data: bytes, rank: Callable[[str], float]) -> bytes:
     """The converter's file `data`, with operators by ascending `rank` of their output tensor's name as far as the flow
     of data allows, and activations numbered in the order in which they are made. The model's output comes last.
 
-    The file is trusted: it has one graph with one input and one output, and operators with one output each.
+    The file is trusted: one graph with one input and one output, which the converter has numbered last, and operators
+    with one output each.
     """
     buffer = bytearray(data)
     graph = tflite.Model.GetRootAs(buffer, 0).Subgraphs(0)

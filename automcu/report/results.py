@@ -27,8 +27,11 @@ def write_results(
     finished: Mapping[int, Finished],
     funnel: Funnel,
     seconds: float,
+    next_command: str,
 ) -> str:
-    """Write all result files into the run folder; returns the summary to show on the screen."""
+    """Write all result files into the run folder; returns the summary to show on the screen.
+
+    `next_command` is what to suggest after a success."""
     folder.write("candidates.parquet", candidates_table(finished))
     measured = [end for end in finished.values() if isinstance(end, Evaluated | Deployed)]
     front = pareto_front(
@@ -54,7 +57,7 @@ def write_results(
     return (
         f"{summary}\n\nBundle:  {folder.path / winner.deployment.bundle}\nResults: {folder.path / 'summary.md'}, "
         f"candidates.parquet, pareto.png\n"
-        f"Next:    python -m automcu.launch +experiment={task.name} seed=1 (another search), or raise budget.minutes"
+        f"Next:    {next_command}"
     )
 
 
@@ -158,7 +161,7 @@ def _summary(
     lines = [
         f"{funnel.proposed} architectures proposed ({funnel.invalid} invalid and {funnel.duplicate} duplicate offers "
         f"apart), {funnel.rejected} rejected before training, {funnel.trained} trained ({funnel.stopped} stopped "
-        f"early, {infeasible} of them infeasible), {funnel.evaluated} converted to int8, {funnel.failed} failed, "
+        f"early), {infeasible} infeasible ones trained, {funnel.evaluated} converted to int8, {funnel.failed} failed, "
         f"{funnel.skipped} left when the budget was spent; {seconds / 60:.1f} minutes.",
     ]
     if winner is None:

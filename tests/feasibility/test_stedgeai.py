@@ -1,5 +1,6 @@
 """Parsing against captured reports of the real tool; running against a fake `stedgeai` that behaves badly."""
 
+import json
 import os
 import stat
 import sys
@@ -96,13 +97,13 @@ def test_errors_are_told_apart(line: str, kind: type[Exception]) -> None:
 
 
 FAKE = """#!{python}
-import os, sys, time, pathlib
+import json, os, sys, time, pathlib
 if "--version" in sys.argv:
     print("ST Edge AI Core v4.0.1-20581 7ed50de05\\nISPU 1.2\\nMLC 1.1\\nSTM32CubeAI 12.0.1")
     sys.exit(0)
 out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1])
 out.mkdir(parents=True)
-pathlib.Path({log!r}).write_text(repr((sys.argv[1:], sorted(os.environ), sys.stdin.read())))
+pathlib.Path({log!r}).write_text(json.dumps([sys.argv[1:], sorted(os.environ), sys.stdin.read()]))
 {behaviour}
 """
 
@@ -150,7 +151,7 @@ def test_a_report_is_the_tools_figures(
     assert (report.macs, report.weights_bytes, report.activations_bytes) == (18_615_568, 433_896, 45_072)
     assert (report.code_bytes, report.runtime_ram_bytes) == (29_496, 3_360)
     assert (report.tool, report.tool_version, report.tier) == ("stedgeai", "4.0.1-20581", "stedgeai")
-    arguments, environment, stdin = eval((tmp_path / "log").read_text())
+    arguments, environment, stdin = json.loads((tmp_path / "log").read_text())
     assert arguments[:7] == ["analyze", "-m", str(model_file()), "--target", "stm32f4", "-t", "tflite"]
     assert "SECRET_KEY" not in environment and "PATH" in environment
     assert stdin == ""

@@ -105,3 +105,8 @@ def test_operators_keep_the_order_of_the_layers() -> None:
 def test_what_the_converter_would_rewrite_is_refused(layers: tuple[Layer, ...]) -> None:
     with pytest.raises(InvalidArchitecture, match=";"):
         lower(Network((8, 8, 3), (STEM, *layers)))
+
+
+def test_a_network_without_operators_is_refused() -> None:
+    with pytest.raises(InvalidArchitecture, match="computes nothing"):
+        kinds(GlobalAveragePool("pool", INPUT), shape=(1, 1, 3))

@@ -1,4 +1,4 @@
-"""Packaging of AutoMCU. The exact versions that were tested together are in `requirements.lock` (`make lock` renews it)."""
+"""Packaging of AutoMCU. `requirements.lock` has the exact versions that were tested together; `make lock` renews it."""
 
 from setuptools import find_packages, setup
 

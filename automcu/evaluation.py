@@ -55,6 +55,7 @@ class Evaluator:
         self._data = data
         self._load_test = load_test
         self._settings = settings
+        converter.start()  # tensorflow loads while the first candidates train
 
     def evaluate(self, work: Evaluate, weights: bytes) -> tuple[Evaluation, bytes]:
         """The measurement of a trained candidate, and its int8 .tflite file.

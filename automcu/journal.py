@@ -79,8 +79,8 @@ class Entry:
 
 
 @cache
-def _adapter(kind: type[Event]) -> TypeAdapter[Event]:
-    return TypeAdapter(kind)
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_KINDS[kind])
 
 
 class Journal:
@@ -93,10 +93,10 @@ class Journal:
 
     def __call__(self, event: Event) -> None:
         """Append one event."""
-        kind = type(event)
+        kind = type(event).__name__
         line = b'{"seconds":%.3f,"kind":"%s","event":%s}\n' % (
             self._clock(),
-            kind.__name__.encode(),
+            kind.encode(),
             _adapter(kind).dump_json(event),
         )
         _guarded(self.path, lambda: (self._file.write(line), self._file.flush()))
@@ -138,7 +138,7 @@ def read_journal(path: Path) -> Iterator[Entry]:
     for number, line in enumerate(lines[:-1], start=1):
         try:
             record = json.loads(line)
-            event = _adapter(_KINDS[record["kind"]]).validate_python(record["event"])
+            event = _adapter(record["kind"]).validate_python(record["event"])
             seconds = float(record["seconds"])
         except (ValueError, KeyError, TypeError, ValidationError) as error:
             raise OutputError(

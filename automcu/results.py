@@ -52,13 +52,11 @@ class EpochPoint:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """A finished training. `ended` says why it ended: all epochs done, stopped by the scheduler, or out of time.
-    `parameters` counts all trainable and statistical values."""
+    """A finished training. `ended` says why it ended: all epochs done, stopped by the scheduler, or out of time."""
 
     curve: tuple[EpochPoint, ...]
     ended: Literal["completed", "scheduler", "deadline"]
     seed: int
-    parameters: int
     seconds: float
 
     @property

@@ -96,7 +96,7 @@ class Executor(Protocol):
 class Recorder(Protocol):
     """Told of every outcome before the search acts on it: the journal, the progress lines."""
 
-    def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: Outcome, /) -> None:
         """Take note of `outcome`."""
         ...
 

@@ -74,7 +74,7 @@ class DummyExecutor:
                 return [Checked(candidate.id, REPORT, (), 0.0)]
             case Train(candidate):
                 curve = tuple(EpochPoint(epoch, 1.0, 0.5, 1.0) for epoch in range(1, 9))
-                return [Trained(candidate.id, TrialResult(curve, "completed", 0, 0, 1.0))]
+                return [Trained(candidate.id, TrialResult(curve, "completed", 0, 1.0))]
             case Evaluate(candidate):
                 return [EvaluationDone(candidate.id, Evaluation(0.5, 0.5, 1, 0.0, 1, "", REPORT, None, 0.0))]
             case Test():

@@ -31,7 +31,7 @@ def report(activations: int = 10_000, weights: int = 20_000, macs: int = 1_000_0
 
 
 def trial(accuracy: float = 0.5, seconds: float = 1.0, ended: str = "completed") -> TrialResult:
-    return TrialResult((EpochPoint(1, 1.0, accuracy, seconds),), ended, 0, 1_000, seconds)  # type: ignore[arg-type]
+    return TrialResult((EpochPoint(1, 1.0, accuracy, seconds),), ended, 0, seconds)  # type: ignore[arg-type]
 
 
 def evaluation(accuracy: float = 0.5) -> Evaluation:

@@ -51,9 +51,8 @@ class RayExecutor:
         self._proposer = ProposalActor.remote(blueprint.make_proposer)
         self._checkers = [FeasibilityActor.remote(blueprint.make_gate) for _ in range(blueprint.checkers)]
         self._evaluator = EvaluationActor.remote(blueprint.make_evaluator, data)
-        self._make_deployer = lambda: DeploymentActor.options(
-            resources={BOARD_RESOURCE.format(blueprint.board): 1}
-        ).remote(blueprint.make_deployment, data)
+        self._blueprint = blueprint
+        self._data = data
         self._checks = 0
         self._flights: dict[Any, _Flight] = {}
         self._to_train: deque[Train] = deque()
@@ -98,7 +97,8 @@ class RayExecutor:
                     work, lambda outcome: (outcome,)
                 )
             case Deploy():
-                deployer = self._make_deployer()
+                board = {BOARD_RESOURCE.format(self._blueprint.board): 1}
+                deployer = DeploymentActor.options(resources=board).remote(self._blueprint.make_deployment, self._data)
                 tflite = self._folder.read(model_name(work.candidate.id))
                 self._flights[deployer.deploy.remote(work, tflite)] = _Flight(
                     work, lambda result: self._store_bundle(deployer, result)

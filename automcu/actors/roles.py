@@ -29,9 +29,7 @@ from automcu.work import (
 )
 
 
-# A restarted proposer begins with an empty memory; the search then tells it everything again.
-@ray.remote(num_cpus=0, max_restarts=2, max_task_retries=0)
-class ProposalActor:
+class Proposal:
     """Holds the proposer, with its conversation or its population."""
 
     def __init__(self, make: Callable[[], Proposer]) -> None:
@@ -42,8 +40,7 @@ class ProposalActor:
         yield from steps.propose(self._proposer, work)
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=1)
-class FeasibilityActor:
+class Feasibility:
     """One member of the feasibility pool."""
 
     def __init__(self, make: Callable[[], Gate]) -> None:
@@ -54,8 +51,7 @@ class FeasibilityActor:
         return steps.check(self._gate, work)
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=1)
-class EvaluationActor:
+class Evaluation:
     """Evaluation and conversion; the process that tensorflow runs in is this actor's child."""
 
     def __init__(self, make: Callable[[TrainingData], Evaluator], data: TrainingData) -> None:
@@ -70,9 +66,7 @@ class EvaluationActor:
         return steps.test(self._evaluator, work, weights, tflite)
 
 
-# Created with the board's custom resource, so that no two deployments ever hold one board.
-@ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
-class DeploymentActor:
+class Deployment:
     """Bundles and validates, on the host that the board is wired to."""
 
     def __init__(self, make: Callable[[TrainingData], DeploymentRole], data: TrainingData) -> None:
@@ -81,3 +75,11 @@ class DeploymentActor:
     def deploy(self, work: Deploy, tflite: bytes) -> tuple[DeployDone | WorkFailed, Mapping[str, bytes]]:
         """The bundle's files."""
         return self._role.deploy(work, tflite)
+
+
+# A restarted proposer begins with an empty memory; the search then tells it everything again.
+ProposalActor = ray.remote(num_cpus=0, max_restarts=2, max_task_retries=0)(Proposal)
+FeasibilityActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=1)(Feasibility)
+EvaluationActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=1)(Evaluation)
+# Created with the board's custom resource, so that no two deployments ever hold one board.
+DeploymentActor = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(Deployment)

@@ -59,7 +59,8 @@ def run_on_ray(
         trouble = ray.get(running)
         if trouble is not None:
             raise OutputError(trouble)
-        return ray.get(supervisor.result.remote())
+        finished, funnel, gave_up = ray.get(supervisor.result.remote())
+        return finished, funnel, gave_up
     except ray.exceptions.RayActorError as error:
         raise ConfigError(str(error)) from error
     finally:

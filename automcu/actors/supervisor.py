@@ -24,7 +24,7 @@ from automcu.work import Train, Trained, WorkFailed
 
 
 class Supervisor:
-    """Runs one search on Ray. `elapsed` is how many seconds of the run are over; `slots` how many trials fit at once."""
+    """Runs one search on Ray. `elapsed` seconds of the run are over already; `slots` trials fit at once."""
 
     def __init__(
         self, blueprint: Blueprint, limits: Limits, header: Header, folder: Path, data: Sequence[ray.ObjectRef],
@@ -103,5 +103,5 @@ class Supervisor:
             self._executor.deliver(WorkFailed("train", candidate_id, True, reason))
         else:
             seed = self._seed + candidate_id
-            trial = TrialResult(curve, "scheduler", seed, parameters=None, seconds=curve[-1].seconds)
+            trial = TrialResult(curve, "scheduler", seed, seconds=curve[-1].seconds)
             self._executor.deliver(Trained(candidate_id, trial))

@@ -22,7 +22,7 @@ from automcu.work import Train, Trained
 METRIC = "validation_accuracy"
 
 
-class SearchFeed(Searcher):
+class SearchFeed(Searcher):  # type: ignore[misc]  # Ray has no types that mypy could follow
     """Hands the search's trainings to Tune. Tune pickles its searcher, so this holds an actor handle and no more."""
 
     def __init__(self, supervisor: ActorHandle) -> None:

@@ -74,8 +74,7 @@ def model_card(facts: CardFacts) -> str:
         "",
         "## Training",
         "",
-        f"{len(trial.curve)} epochs, seed {trial.seed}, {trial.parameters:,} parameters, {trial.seconds:.0f} s, "
-        f"ended: {trial.ended}.",
+        f"{len(trial.curve)} epochs, seed {trial.seed}, {trial.seconds:.0f} s, ended: {trial.ended}.",
         "",
         "## Provenance",
         "",

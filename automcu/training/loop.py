@@ -21,7 +21,6 @@ from automcu.training.data import TrainingData
 from automcu.training.model import TorchNetwork, normalise
 from automcu.training.recipe import Recipe
 from automcu.training.trainer import TrainedNetwork
-from automcu.training.weights import parameter_count
 
 _MOMENTUM = 0.9
 _WARM_UP = 0.25
@@ -88,7 +87,6 @@ def train_network(
         curve=tuple(curve),
         ended="completed" if step == total else "deadline",
         seed=seed,
-        parameters=parameter_count(network),
         seconds=time.monotonic() - start,
     )
     return TrainedNetwork(trial, model.parameters_by_name())

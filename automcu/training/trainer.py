@@ -110,7 +110,6 @@ class DummyTrainer:
             curve=tuple(curve),
             ended="completed" if len(curve) == self.epochs else "deadline",
             seed=seed,
-            parameters=parameters,
             seconds=time.monotonic() - start,
         )
         return TrainedNetwork(trial, _random_weights(network, rng))

@@ -309,5 +309,5 @@ def test_without_a_fallback_the_third_empty_round_in_a_row_ends_it_with_the_reme
         items = list(proposer.propose(2))
         assert not any(isinstance(item, Proposal) for item in items)
         assert any(isinstance(item, Notice) for item in items)
-    with pytest.raises(LLMError, match="proposer.fallback=true"):
+    with pytest.raises(LLMError, match=r"proposer\.fallback=true"):
         list(proposer.propose(2))

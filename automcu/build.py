@@ -1,6 +1,7 @@
 """From a typed configuration to the objects of a run. Names become classes here and nowhere else."""
 
 from functools import partial
+from pathlib import Path
 
 from automcu.board import Budget
 from automcu.config import EvolutionConfig, LiteLLMConfig, NoLLMConfig, RandomConfig, RunConfig, ScriptedConfig
@@ -21,7 +22,7 @@ from automcu.proposers.random_search import RandomSearch
 from automcu.search import Limits
 from automcu.spaces import make_space
 from automcu.spaces.space import Space
-from automcu.training.data import TestData, TrainingData, data_roots, load_test, load_training
+from automcu.training.data import TrainingData, data_roots, load_test, load_training, require_test
 from automcu.training.trainer import TorchTrainer
 
 
@@ -141,8 +142,9 @@ def training_data_of(config: RunConfig) -> TrainingData:
     )
 
 
-def _test_data_of(config: RunConfig) -> TestData:
-    return load_test(config.task, data_roots(config.data.root))
+def require_test_data(config: RunConfig) -> None:
+    """Raise `DataError` now if the test images will not be there at the end; opens none."""
+    require_test(config.task, data_roots(config.data.root))
 
 
 def _training_of(config: RunConfig, data: TrainingData) -> TrainingRole:
@@ -150,13 +152,13 @@ def _training_of(config: RunConfig, data: TrainingData) -> TrainingRole:
     return TrainingRole(space_of(config), trainer, data, config.seed)
 
 
-def _evaluator_of(config: RunConfig, data: TrainingData) -> Evaluator:
+def _evaluator_of(config: RunConfig, roots: tuple[Path, ...], data: TrainingData) -> Evaluator:
     return Evaluator(
         space_of(config),
         gate_of(config),
         Converter(),
         data,
-        partial(_test_data_of, config),
+        partial(load_test, config.task, roots),
         EvaluationSettings(**config.evaluation.model_dump()),
     )
 
@@ -173,7 +175,7 @@ def blueprint_of(config: RunConfig, provenance: dict[str, str]) -> Blueprint:
         make_proposer=partial(proposer_of, config),
         make_gate=partial(gate_of, config),
         make_training=partial(_training_of, config),
-        make_evaluator=partial(_evaluator_of, config),
+        make_evaluator=partial(_evaluator_of, config, data_roots(config.data.root)),
         make_deployment=partial(_deployment_of, config, provenance),
         board=config.board.name,
         epochs=config.training.recipe.epochs,

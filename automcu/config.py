@@ -5,9 +5,19 @@ the path of the key. Sizes are in KB of 1,000 bytes, as published MCU limits are
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from automcu.architecture import Task
 from automcu.board import Board
@@ -78,7 +88,7 @@ class ScriptedConfig(_Section):
     """Replies from a JSON file that holds a list of strings."""
 
     kind: Literal["scripted"]
-    replies: str
+    replies: Annotated[Path, AfterValidator(Path.absolute)]  # read by an actor, whose current folder is another
 
 
 class LiteLLMConfig(_Section):

@@ -30,7 +30,12 @@ def _job(composed: DictConfig) -> None:
     from automcu.run import run
 
     began = time.monotonic()
-    container = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        print(f"automcu: {' and '.join(missing)} must be given; add {missing[0]}=VALUE", file=sys.stderr, flush=True)
+        _exit_codes.append(2)
+        return
+    container = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(container, dict)
     folder = Path(HydraConfig.get().runtime.output_dir)
     composed_by = list(HydraConfig.get().overrides.task)
@@ -72,6 +77,8 @@ def _one_sentence(error: Exception) -> str:
     if "Could not find 'experiment/" in text:
         known = ", ".join(sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
         return f"{lines[0].split(' Available')[0]}; choose one of: {known}"
+    if "Could not find 'board/" in text:
+        return f"{lines[0].split(' Available')[0]}; docs/boards.md lists the boards"
     if "Could not find '" in text or "Could not override" in text or "not in struct" in text:
         return f"{text}; `python -m automcu.launch --cfg job` prints the known keys"
     return f"{text}; correct the command line or the configuration"

@@ -5,9 +5,11 @@ Heavy imports wait until the first lines are on the screen.
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -39,18 +41,22 @@ def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, beg
     Errors that a user can do something about are printed as one sentence, and never raised.
     """
     say(f"AutoMCU {version('automcu')}")
-    interrupted = False
+    if (folder / "journal.jsonl").exists():
+        told = f"{folder} already holds a run; choose another folder with hydra.run.dir=FOLDER"
+        print(f"automcu: {told}", file=sys.stderr, flush=True)
+        return 2
     try:
         code, message = _carry_out(composed, overrides, folder, began)
     except AutoMCUError as error:
         code, message = error.exit_code, str(error)
     except KeyboardInterrupt:
-        interrupted = True
         code, message = 130, f"interrupted; all that was done so far is in {folder / 'journal.jsonl'}"
+    except Exception as error:  # a bug of ours: the story must end all the same
+        code, message = 2, _unexpected(error, folder)
     if message:
         print(f"automcu: {message}", file=sys.stderr, flush=True)
     _close(folder, began, code, message)
-    return 130 if interrupted else code
+    return code
 
 
 def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, began: float) -> tuple[int, str]:
@@ -65,11 +71,12 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
     _announce(config, folder)
     files = RunFolder(folder)
     header = Header(VERSION, config.model_dump(mode="json"), config.seed, _git_revision(), _versions())
-    files.write("run.json", _status("running", header, ""))
+    files.write("run.json", _begun(header))
     gate, space = build.gate_of(config), build.space_of(config)
     gate.require_feasible(space.smallest())
     build.proposer_of(config)  # a setting that cannot work is better told now than by an actor
     data = build.training_data_of(config)
+    build.require_test_data(config)
     say(
         f"Data: {len(data.images):,} images to train on, {len(data.validation_images):,} to validate on; the test set "
         "stays closed until the end"
@@ -125,7 +132,7 @@ def _drive(
             object_store_bytes=config.cluster.object_store_mb * 1_000_000,
             boards={config.board.name: 1},
         )
-    return run_on_ray(blueprint, limits, header, files.path, data, elapsed=time.monotonic() - began, say=say)
+    return run_on_ray(blueprint, limits, header, files.path, data, began=began, say=say)
 
 
 def _announce(config: "RunConfig", folder: Path) -> None:
@@ -161,7 +168,7 @@ def _longer_search(config: "RunConfig", overrides: Sequence[str]) -> str:
         if not override.startswith(("budget.minutes=", "budget.candidates=", "seed="))
     ]
     changed = [f"budget.minutes={2 * config.budget.minutes:g}", f"budget.candidates={2 * config.budget.candidates}"]
-    return " ".join(["python -m automcu.launch", *kept, *changed, f"seed={config.seed + 1}"]) + "  (search longer)"
+    return f"python -m automcu.launch {shlex.join([*kept, *changed, f'seed={config.seed + 1}'])}  (search longer)"
 
 
 def _nothing_deployed(funnel: "Funnel") -> str:
@@ -190,10 +197,18 @@ def _close(folder: Path, began: float, code: int, message: str) -> None:
         print(f"automcu: {error}", file=sys.stderr, flush=True)
 
 
-def _status(status: str, header: "Header", message: str) -> bytes:
+def _unexpected(error: Exception, folder: Path) -> str:
+    told = f"unexpected {type(error).__name__}"
+    try:
+        path = RunFolder(folder).write("error.txt", "".join(traceback.format_exception(error)).encode(errors="replace"))
+    except AutoMCUError:
+        return f"{told}: {error}; please report it"
+    return f"{told}; please report it with {path}"
+
+
+def _begun(header: "Header") -> bytes:
     record = {
-        "status": status,
-        "message": message,
+        "status": "running",
         "seed": header.seed,
         "git_revision": header.git_revision,
         "versions": dict(header.versions),

@@ -30,11 +30,13 @@ class RunFolder:
         target = self.path / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as file:
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
                 file.write(content)
             os.chmod(file.name, 0o644)
             os.replace(file.name, target)
         except OSError as error:
+            for left in target.parent.glob(f".{target.name}.*"):
+                left.unlink(missing_ok=True)
             raise _refused(target, error) from error
         return target
 

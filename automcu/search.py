@@ -14,6 +14,7 @@ the infrastructure's.
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Literal, Protocol
 
 from automcu.architecture import Candidate
@@ -134,7 +135,8 @@ class Search:
         self._proposing = False
         self._fruitless = 0
         self._fruit = False
-        self._longest_trial = 0.0
+        self._trial_seconds: list[float] = []
+        self._longest_evaluation = 0.0
         self._counts: Counter[str] = Counter()
         self._over = False
 
@@ -147,14 +149,19 @@ class Search:
     @property
     def training_over(self) -> bool:
         """No training will be asked for any more, and none is under way."""
-        return self._over or (not self._may_train and not any(isinstance(work, Train) for work in self._due.values()))
+        # Another thread may ask while this one works: the copy is made in one step, a scan of the dict would not be.
+        due = list(self._due.values())
+        return self._over or (not self._may_train and not any(isinstance(work, Train) for work in due))
 
     def next_work(self, room: Mapping[Stage, int]) -> list[Work]:
         """Work to begin now, at most `room` of each stage; later stages first, so queues drain before they fill."""
         self._retire()
         work: list[Work] = []
         for stage in ("deploy", "test", "evaluate", "train", "check"):
-            work += self._take(stage, room.get(stage, 0))
+            free = room.get(stage, 0)
+            if stage == "train":
+                free = min(free, self.limits.max_trained - self._counts["training begun"])
+            work += self._take(stage, free)
         if room.get("propose", 0) > 0 and self._wants_proposals():
             self._proposing, self._fruit = True, False
             left = self.limits.max_proposals - self._candidates
@@ -164,9 +171,11 @@ class Search:
 
     def _take(self, stage: Stage, count: int) -> list[CandidateWork]:
         queue, taken = self._queues[stage], list[CandidateWork]()
+        if stage == "evaluate" and len(queue) > 1:
+            queue = self._queues[stage] = deque(sorted(queue, key=self._float_accuracy, reverse=True))
         while queue and len(taken) < count:
             work = self._due.get(queue.popleft())
-            if work is None or stage_of(work) != stage:
+            if work is None or stage_of(work) != stage or work.candidate.id in self._running:
                 continue
             if isinstance(work, Train):
                 work = replace(work, seconds=self._search_seconds - self._clock())
@@ -175,14 +184,19 @@ class Search:
             taken.append(work)
         return taken
 
+    def _float_accuracy(self, candidate_id: int) -> float:
+        work = self._due.get(candidate_id)
+        return work.trial.validation_accuracy if isinstance(work, Evaluate) else 0.0
+
     @property
     def _search_seconds(self) -> float:
         return self.limits.seconds * (1 - self.limits.finish_share)
 
     @property
     def _may_train(self) -> bool:
-        """Whether a training begun now could still count: one is allowed, and would end in time."""
-        in_time = self._clock() + self._longest_trial < self._search_seconds
+        """Whether a training begun now could still count: one is allowed, and a usual one would end in time."""
+        usual = median(self._trial_seconds) if self._trial_seconds else 0.0
+        in_time = self._clock() + usual < self._search_seconds
         return in_time and self._counts["training begun"] < self.limits.max_trained
 
     def _wants_proposals(self) -> bool:
@@ -204,11 +218,15 @@ class Search:
         if not self._may_train:
             for stage in ("check", "train"):
                 self._skip(stage)
-        if self._clock() >= self.limits.seconds and any(isinstance(end, Evaluated) for end in self.finished.values()):
+        # The test and the bundle take about as long again as an evaluation.
+        out_of_time = self._clock() + 2 * self._longest_evaluation >= self.limits.seconds
+        if out_of_time and self._counts["evaluated"]:
             self._skip("evaluate")
-        if self._proposing or self._due or self._wants_proposals():
+        if self._due or self._wants_proposals() or (self._proposing and self._may_train):
             return
-        winner = None if any(isinstance(end, Deployed) for end in self.finished.values()) else self.best
+        ends = self.finished.values()
+        gave_up = out_of_time and any(isinstance(end, Failed) and end.stage in ("test", "deploy") for end in ends)
+        winner = None if gave_up or any(isinstance(end, Deployed) for end in ends) else self.best
         if winner is None:
             self._over = True
         else:
@@ -229,6 +247,8 @@ class Search:
     # ---- what came back --------------------------------------------------------------------------------------------
     def record(self, outcome: Outcome) -> None:
         """Take an outcome in. One that no candidate is due for (it came twice, or late) is ignored."""
+        if self._over:
+            return
         match outcome:
             case Proposed(item):
                 self._record_item(item)
@@ -290,13 +310,14 @@ class Search:
                     self._queue(Train(candidate, report))
             case Train(candidate, report), Trained(_, trial):
                 self._counts["trained"] += 1
-                self._longest_trial = max(self._longest_trial, trial.seconds)
+                self._trial_seconds.append(trial.seconds)
                 if trial.ended == "scheduler":
                     self._finish(Stopped(candidate, report, trial))
                 else:
                     self._queue(Evaluate(candidate, report, trial))
             case Evaluate(candidate, report, trial), EvaluationDone(_, evaluation):
                 self._counts["evaluated"] += 1
+                self._longest_evaluation = max(self._longest_evaluation, evaluation.seconds)
                 self._finish(Evaluated(candidate, report, trial, evaluation))
             case Test(evaluated), TestDone(_, test):
                 self._queue(Deploy(evaluated, test))

@@ -13,20 +13,23 @@ BOARD_RESOURCE = "board:{}"
 def start_local(
     *, cpus: int | None, gpus: int, object_store_bytes: int, boards: Mapping[str, int] | None = None
 ) -> None:
-    """Start Ray on this machine; does nothing when this process is connected already.
+    """Start Ray on this machine; keeps the one that this process started before, if it has the boards asked for.
 
     `boards` gives how many boards of each name are wired up (a virtual board counts as one). Raises `InfraFailure`
-    when Ray does not start.
+    when Ray does not start, `ConfigError` when this machine has not what is asked.
     """
+    resources = {BOARD_RESOURCE.format(name): count for name, count in (boards or {}).items()}
     if ray.is_initialized():
-        return
+        if all(ray.cluster_resources().get(name, 0) >= count for name, count in resources.items()):
+            return
+        ray.shutdown()
     for last in (False, True):
         try:
             ray.init(
                 address="local",
                 num_cpus=cpus,
                 num_gpus=gpus,
-                resources={BOARD_RESOURCE.format(name): count for name, count in (boards or {}).items()},
+                resources=resources,
                 object_store_memory=object_store_bytes,
                 include_dashboard=False,
                 log_to_driver=False,
@@ -39,6 +42,11 @@ def start_local(
                 raise InfraFailure(
                     f"Ray does not start on this machine ({error}); close other programs or use cluster=inline"
                 ) from error
+        except ValueError as error:
+            raise ConfigError(
+                f"Ray cannot be started as asked ({error}); lower cluster.object_store_mb or cluster.gpus, or use "
+                "cluster=inline"
+            ) from error
 
 
 def join(address: str) -> None:

@@ -24,6 +24,7 @@ from automcu.work import (
     Stage,
     Test,
     Train,
+    Trained,
     Work,
     WorkFailed,
     stage_of,
@@ -57,7 +58,7 @@ class RayExecutor:
         self._flights: dict[Any, _Flight] = {}
         self._to_train: deque[Train] = deque()
         self._training: set[int] = set()
-        self._delivered: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._delivered: queue.SimpleQueue[tuple[Trained | WorkFailed, bytes]] = queue.SimpleQueue()
 
     def room(self) -> Mapping[Stage, int]:
         """Free places: one proposal round, evaluation, test and deployment; a bounded number of checks; a training
@@ -113,11 +114,14 @@ class RayExecutor:
             for handle in dict.fromkeys([*ready, *more]):
                 outcomes += self._land(handle)
         try:
-            outcome = self._delivered.get(timeout=0 if self._flights else WAIT_SECONDS)
+            outcome, weights = self._delivered.get(timeout=0 if self._flights else WAIT_SECONDS)
             while True:
-                self._training.discard(outcome.candidate_id)  # type: ignore[union-attr, arg-type]
+                if outcome.candidate_id is not None:
+                    if weights:
+                        self._folder.write(weights_name(outcome.candidate_id), weights)
+                    self._training.discard(outcome.candidate_id)
                 outcomes.append(outcome)
-                outcome = self._delivered.get_nowait()
+                outcome, weights = self._delivered.get_nowait()
         except queue.Empty:
             return outcomes
 
@@ -125,9 +129,9 @@ class RayExecutor:
         """The next training to start, if there is one. For Tune's thread."""
         return self._to_train.popleft() if self._to_train else None
 
-    def deliver(self, outcome: Outcome) -> None:
-        """Hand in the outcome of a training. For Tune's thread."""
-        self._delivered.put(outcome)
+    def deliver(self, outcome: Trained | WorkFailed, weights: bytes = b"") -> None:
+        """Hand in the outcome of a training, and the weights if there are any. For Tune's thread."""
+        self._delivered.put((outcome, weights))
 
     def _land(self, handle: Any) -> Sequence[Outcome]:
         flight = self._flights[handle]

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
+from ray.tune.error import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from automcu.actors.cluster import BOARD_RESOURCE, require_resources
 from automcu.actors.supervisor import Supervisor
 from automcu.actors.trials import run_trials
-from automcu.errors import ConfigError, OutputError
+from automcu.errors import InfraFailure, OutputError
 from automcu.executors.blueprint import Blueprint
 from automcu.finished import Finished
 from automcu.journal import Header
@@ -30,25 +31,29 @@ def run_on_ray(
     folder: Path,
     data: TrainingData,
     *,
-    elapsed: float,
+    began: float,
     say: Callable[[str], None],
 ) -> tuple[Mapping[int, Finished], Funnel, str | None]:
     """Run the search on the Ray cluster that this process is connected to; see `Supervisor.result`.
 
-    The supervisor is placed on this machine, since it writes `folder`. Raises `ConfigError` when the cluster lacks
-    what the run needs, and `OutputError` when the run folder cannot be written.
+    `began` is when the run began, by `time.monotonic`. The supervisor is placed on this machine, since it writes
+    `folder`. Raises `ConfigError` when the cluster lacks what the run needs, `OutputError` when the run folder cannot
+    be written, `InfraFailure` when Ray fails.
     """
     trial = {"CPU": float(blueprint.trial_cpus), "GPU": blueprint.trial_gpus}
     board = {BOARD_RESOURCE.format(blueprint.board): 1.0}
     require_resources({"a training": trial, f"deploying to {blueprint.board}": board})
-    resources = ray.cluster_resources()
-    slots = int(min(resources.get(name, 0) // amount for name, amount in trial.items() if amount))
+    slots = sum(
+        int(min(node["Resources"].get(name, 0) // amount for name, amount in trial.items() if amount))
+        for node in ray.nodes()
+        if node["Alive"]
+    )
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     reference = ray.put(data)
     supervisor = (
         ray.remote(Supervisor)
         .options(num_cpus=0, max_concurrency=SUPERVISOR_THREADS, scheduling_strategy=here)
-        .remote(blueprint, limits, header, folder, [reference], elapsed=elapsed, slots=slots)
+        .remote(blueprint, limits, header, folder, [reference], began=began, slots=slots)
     )
     over = threading.Event()
     teller = threading.Thread(target=_tell, args=(supervisor, over, say), daemon=True)
@@ -61,8 +66,12 @@ def run_on_ray(
             raise OutputError(trouble)
         finished, funnel, gave_up = ray.get(supervisor.result.remote())
         return finished, funnel, gave_up
-    except ray.exceptions.RayActorError as error:
-        raise ConfigError(str(error)) from error
+    except (ray.exceptions.RayError, TuneError) as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise InfraFailure(
+            f"Ray lost a process that the run cannot do without ({said}); see its logs, make sure that memory "
+            "suffices, and run again"
+        ) from error
     finally:
         over.set()
         teller.join(timeout=5)

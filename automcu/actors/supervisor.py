@@ -12,25 +12,24 @@ from pathlib import Path
 import ray
 
 from automcu.actors.executor import RayExecutor
-from automcu.errors import AutoMCUError
+from automcu.errors import AutoMCUError, InfraFailure
 from automcu.executors.blueprint import Blueprint
 from automcu.finished import Finished
 from automcu.journal import Header, Journal
 from automcu.report.progress import Progress
 from automcu.results import EpochPoint, TrialResult
-from automcu.run_folder import RunFolder, weights_name
+from automcu.run_folder import RunFolder
 from automcu.search import Funnel, Limits, Search, drive
 from automcu.work import Train, Trained, WorkFailed
 
 
 class Supervisor:
-    """Runs one search on Ray. `elapsed` seconds of the run are over already; `slots` trials fit at once."""
+    """Runs one search on Ray, on the driver's machine: `began` is by its clock. `slots` trials fit at once."""
 
     def __init__(
         self, blueprint: Blueprint, limits: Limits, header: Header, folder: Path, data: Sequence[ray.ObjectRef],
-        *, elapsed: float, slots: int,
+        *, began: float, slots: int,
     ) -> None:  # fmt: skip
-        began = time.monotonic() - elapsed
         self._clock = lambda: time.monotonic() - began
         self._folder = RunFolder(folder)
         self._journal = Journal(folder / "journal.jsonl", self._clock)
@@ -40,7 +39,7 @@ class Supervisor:
         self._progress = Progress(self._search, self._clock, self._lines.append)
         # The reference comes wrapped in a list: bare, Ray would hand over the data itself.
         self._executor = RayExecutor(blueprint, data[0], self._folder, slots)
-        self._assigned: dict[int, Train] = {}
+        self._assigned: set[int] = set()
         self._curves: dict[int, list[EpochPoint]] = {}
         self._seed = header.seed
         self._lock = threading.Lock()
@@ -68,35 +67,38 @@ class Supervisor:
     def suggest(self) -> Train | str | None:
         """The next training, None when there is none yet, or `finished` when there will be none."""
         with self._lock:
+            if self._ended:
+                return "finished"
             work = self._executor.next_training()
             if work is None:
-                return "finished" if self._ended or self._search.training_over else None
-            self._assigned[work.candidate.id] = work
+                return "finished" if self._search.training_over else None
+            self._assigned.add(work.candidate.id)
             self._curves[work.candidate.id] = []
             return work
 
     def epoch(self, candidate_id: int, point: EpochPoint) -> None:
-        """One more point of a learning curve."""
+        """One more point of a learning curve. Raises `InfraFailure`, to stop the trial, when the run is over."""
+        if self._ended:
+            raise InfraFailure("the run has ended; start it again")
         with self._lock:
             self._curves[candidate_id].append(point)
         self._progress.epoch(candidate_id, point)
 
     def trained(self, candidate_id: int, outcome: Trained | WorkFailed, weights: bytes) -> None:
-        """A trial's own word on how it ended. Weights are stored before the search hears of it."""
+        """A trial's own word on how it ended, with the trained weights."""
         with self._lock:
-            if self._assigned.pop(candidate_id, None) is None:
+            if candidate_id not in self._assigned:
                 return
-        if weights:
-            self._folder.write(weights_name(candidate_id), weights)
-        self._executor.deliver(outcome)
+            self._assigned.remove(candidate_id)
+        self._executor.deliver(outcome, weights)
 
     def trial_over(self, candidate_id: int, died: bool) -> None:
         """Tune's word that a trial is over. News only when the trial itself could say nothing: it died, or the
         scheduler stopped it."""
         with self._lock:
-            work = self._assigned.pop(candidate_id, None)
-            if work is None:
+            if candidate_id not in self._assigned:
                 return
+            self._assigned.remove(candidate_id)
             curve = tuple(self._curves[candidate_id])
         if died or not curve:
             reason = "the trial's process died; if this repeats, look for a lack of memory in the cluster's logs"

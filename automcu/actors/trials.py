@@ -4,6 +4,7 @@ Tune neither chooses nor remembers anything: its searcher asks the supervisor, a
 supervisor. Weights of networks this small travel with the result, so no shared file system is needed.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,8 +61,9 @@ def train_candidate(
 
     def on_epoch(point: EpochPoint) -> None:
         ray.get(supervisor.epoch.remote(candidate_id, point))
-        # The scheduler is not asked after the last epoch: there is nothing left to save, and the weights to lose.
-        if point.epoch < blueprint.epochs and point.seconds < work.seconds:
+        # The scheduler is not asked about the last epoch, nor about one near the time limit, which may be the last:
+        # there is little left to save, and the weights to lose.
+        if point.epoch < blueprint.epochs and point.seconds < 0.9 * work.seconds:
             _report(point)
 
     try:
@@ -81,6 +83,8 @@ def _report(point: EpochPoint) -> None:
 
 def run_trials(supervisor: ActorHandle, blueprint: Blueprint, data: ray.ObjectRef, storage: str) -> None:
     """Run trials until the search wants no more. `storage` gets Tune's own files (params.json, progress.csv, ...)."""
+    # Failed trials are told of by the supervisor; Tune would print their tracebacks.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     trainable = tune.with_parameters(train_candidate, supervisor=supervisor, blueprint=blueprint, data=data)
     tune.Tuner(
         tune.with_resources(trainable, {"cpu": blueprint.trial_cpus, "gpu": blueprint.trial_gpus}),

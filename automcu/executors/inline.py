@@ -1,5 +1,6 @@
 """Does all the work in this process, one piece after the other: for tests, and for machines without Ray."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,20 +50,19 @@ class InlineExecutor:
     def __init__(self, roles: InlineRoles, folder: RunFolder) -> None:
         self._roles = roles
         self._folder = folder
-        self._waiting: list[Work] = []
+        self._waiting: deque[Work] = deque()
 
     def room(self) -> Mapping[Stage, int]:
-        """One piece of work of each stage at a time."""
-        return dict.fromkeys(STAGES, 1)
+        """One piece of work of each stage, once all that was submitted is done."""
+        return dict.fromkeys(STAGES, 0 if self._waiting else 1)
 
     def submit(self, work: Work) -> None:
         """Remember `work`; `wait` does it."""
         self._waiting.append(work)
 
     def wait(self) -> Sequence[Outcome]:
-        """Do what was submitted, in order."""
-        work, self._waiting = self._waiting, []
-        return [outcome for piece in work for outcome in self._do(piece)]
+        """Do the oldest piece of work that was submitted."""
+        return self._do(self._waiting.popleft()) if self._waiting else []
 
     def _do(self, work: Work) -> list[Outcome]:
         match work:

@@ -45,7 +45,9 @@ if TYPE_CHECKING:  # torch is imported where training happens, not in every proc
 def failure(stage: Stage, candidate_id: int | None, error: Exception) -> WorkFailed:
     """The outcome that stands for `error`."""
     message = str(error) if isinstance(error, AutoMCUError) else f"unexpected {type(error).__name__}: {error}"
-    return WorkFailed(stage, candidate_id, isinstance(error, InfraFailure), message)
+    # Halves of surrogate pairs, from whatever said this, could not be written to the journal.
+    printable = message.encode(errors="replace").decode()
+    return WorkFailed(stage, candidate_id, isinstance(error, InfraFailure), printable)
 
 
 def propose(proposer: Proposer, work: Propose) -> Iterator[Outcome]:

@@ -64,6 +64,7 @@ class LLMProposer:
             yield from self._substitute(self._fallback, count)
             return
         proposed, trouble = yield from self._ask(count)
+        trouble = trouble and _printable(trouble)
         if trouble is None:
             if self._failures:
                 yield Notice(f"The LLM {self._llm.model} proposes again.")

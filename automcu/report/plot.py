@@ -23,6 +23,7 @@ def plot_front(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -37,7 +38,7 @@ def plot_front(
             return 100 * end.evaluation.int8_validation_accuracy
 
         panel.set_xscale("log")
-        panel.axvline(limit / 1000, color=_GREY, linestyle="--", label=f"limit {limit / 1000:g} KB")
+        panel.axvline(limit / 1000, color=_GREY, linestyle="--", label="limit")
         panel.plot(
             [kb(end) for end in rejected],
             [0.02] * len(rejected),
@@ -54,10 +55,14 @@ def plot_front(
         panel.plot(
             [kb(end) for end in best], list(map(percent, best)), "*", color=_ORANGE, markersize=15, label="deployed"
         )
-        panel.set_xlabel(f"{name} (KB = 1,000 bytes)")
+        panel.set_xlabel(f"{name}, limit {limit / 1000:g} KB (1,000 bytes)")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("int8 validation accuracy (%)")
-    panels[1].legend(fontsize=8, loc="best")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
     figure.suptitle(f"{task} on {board}: {len(measured)} networks trained and converted")
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=110)

@@ -47,7 +47,8 @@ def write_results(
     summary = _summary(task, board, budget, funnel, infeasible, winner, seconds)
     failures = [f"- candidate {end.candidate.id}, {end.stage}: {end.message}" for end in finished.values()
                 if isinstance(end, Failed)]  # fmt: skip
-    text = [f"# {task.name} on {board.name}", "", summary, "", "## Pareto front", "", *_front_table(front), ""]
+    text = [f"# {task.name} on {board.name}", "", "```text", summary, "```", "", "## Pareto front", ""]
+    text += [*_front_table(front), ""]
     if failures:
         text += ["## Failures", "", *failures, ""]
     text += ["![accuracy against RAM and Flash](pareto.png)", ""]

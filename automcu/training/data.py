@@ -103,6 +103,27 @@ def load_test(task: Task, roots: Sequence[Path]) -> TestData:
     return TestData(found.images, found.labels, found.class_names)
 
 
+def require_test(task: Task, roots: Sequence[Path]) -> None:
+    """Make sure that `load_test` will find its shards, without reading an image: better told now than after a search.
+
+    Raises `DataError` when training shards are there but no whole test shards.
+    """
+    import pyarrow.parquet as pq
+
+    if task.dataset not in _SHARDED or not any(find_shards(root / task.dataset, "train") for root in roots):
+        return
+    shards = next(filter(None, (find_shards(root / task.dataset, "test") for root in roots)), ())
+    if not shards:
+        raise DataError(
+            f"{task.dataset} has training shards but no test-*.parquet; put them beside the training shards"
+        )
+    for shard in shards:
+        try:
+            pq.read_metadata(shard)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{shard} is no whole Parquet file ({error}); fetch it again") from error
+
+
 def stratified_split(labels: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Indices (kept, held out) with `share` of every class held out: at least one, and never all of it.
 

@@ -1,5 +1,6 @@
 """The same contract on Ray, and what only Ray can do: lose processes."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class RayRuns:
         from automcu.actors.run import run_on_ray
 
         lines: list[str] = []
-        return run_on_ray(blueprint, limits, HEADER, folder, data(), elapsed=0.0, say=lines.append)
+        return run_on_ray(blueprint, limits, HEADER, folder, data(), began=time.monotonic(), say=lines.append)
 
 
 class TestRay(RayRuns, ExecutorContract):

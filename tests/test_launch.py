@@ -1,0 +1,154 @@
+"""The command line as a user meets it: bad input is one clear sentence with the remedy, and the exit code tells."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from automcu import launch
+from automcu.journal import Ended, Header, read_journal
+
+DATA = Path(os.environ.get("AUTOMCU_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+class Result:
+    """What a command line printed, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str, folder: Path) -> None:
+        self.code, self.out, self.err, self.folder = code, out, err, folder
+
+    @property
+    def events(self) -> list[object]:
+        return [entry.event for entry in read_journal(self.folder / "journal.jsonl")]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def launched(*overrides: str, folder: Path | None = None) -> Result:
+        place = folder or tmp_path / "run"
+        monkeypatch.setattr(sys, "argv", ["launch", *overrides, "cluster=inline", f"hydra.run.dir={place}"])
+        monkeypatch.setattr(launch, "_exit_codes", [])
+        code = launch.main()
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err, place)
+
+    return launched
+
+
+def one_sentence(result: Result, code: int, *words: str) -> None:
+    assert result.code == code, result.err
+    lines = [line for line in result.err.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("automcu: "), result.err
+    assert "Traceback" not in result.err
+    for word in words:
+        assert word in result.err
+
+
+def test_an_unknown_experiment_lists_the_known_ones(run) -> None:
+    one_sentence(run("+experiment=cifar1000"), 2, "cifar1000", "cifar100", "quickstart")
+
+
+def test_an_unknown_board_is_named(run) -> None:
+    one_sentence(run("board=nucleo_f999"), 2, "nucleo_f999", "docs/boards.md")
+
+
+@pytest.mark.parametrize("override", ["budget.minuts=3", "+budget.minuts=3", "budgets.minutes=3", "+minutes=3"])
+def test_a_misspelt_key_is_named(run, override: str) -> None:
+    one_sentence(run(override), 2, override.lstrip("+").split("=")[0].split(".")[-1])
+
+
+def test_a_value_out_of_range_is_named(run) -> None:
+    one_sentence(run("budget.minutes=-1"), 2, "budget.minutes", "greater than 0")
+
+
+def test_a_mandatory_value_left_open_is_named(run) -> None:
+    one_sentence(run("proposer=llm", "llm=openai_compatible"), 2, "llm.model")
+
+
+def test_a_budget_too_small_for_any_network_says_what_would_do(run) -> None:
+    result = run("budget.ram_kb=1", "budget.flash_kb=5")
+    one_sentence(result, 2, "smallest network", "budget.ram_kb to at least", "budget.flash_kb to at least")
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(run) -> None:
+    one_sentence(run(folder=Path("/proc/automcu")), 2, "/proc/automcu", "hydra.run.dir=FOLDER")
+
+
+def test_missing_data_lists_the_folders_searched(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no network in this test")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTOMCU_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    result = run("+experiment=cifar10", f"data.root={tmp_path / 'mine'}")
+    one_sentence(result, 2, str(tmp_path / "mine"), str(tmp_path / "data"), "AUTOMCU_DATA", "data.root")
+
+
+@pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="the shared data folder with mnist is not there")
+def test_a_corrupt_shard_is_named(run, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "mnist"
+    folder.mkdir(parents=True)
+    (folder / "train-00000-of-00001.parquet").write_bytes(
+        (DATA / "mnist" / "train-00000-of-00001.parquet").read_bytes()[:100_000]
+    )
+    one_sentence(run("task=mnist", f"data.root={tmp_path / 'mine'}"), 2, "train-00000-of-00001.parquet")
+
+
+def test_an_llm_that_is_down_ends_the_run_with_its_journal_intact(run, tmp_path: Path) -> None:
+    replies = tmp_path / "replies.json"
+    replies.write_text("[]")
+    result = run("proposer=llm", "llm=scripted", f"llm.replies={replies}")
+    one_sentence(result, 1, "proposing ended early", "proposer.fallback=true")
+    assert isinstance(result.events[0], Header)
+    assert result.events[-1] == Ended(1, result.err.strip().removeprefix("automcu: "))
+
+
+def test_an_llm_that_replies_rubbish_ends_the_run_with_every_reply_kept(run, tmp_path: Path) -> None:
+    replies = tmp_path / "replies.json"
+    replies.write_text(json.dumps(["Sure! Here is a network:", '{"proposals": [{"stages": "many"}]}'] * 3))
+    result = run("proposer=llm", "llm=scripted", f"llm.replies={replies}")
+    one_sentence(result, 1, "proposing ended early", "proposer.fallback=true")
+    assert sum("many" in repr(event) for event in result.events) >= 3
+
+
+def test_a_whole_run_in_this_process(run) -> None:
+    """The quickstart, cut short: from nothing to a bundle that is what the journal and the table say."""
+    result = run("+experiment=quickstart", "budget.candidates=2", "training.recipe.epochs=2")
+    assert result.code == 0, result.err
+    assert "no LLM is configured" in result.out and "int8 test accuracy" in result.out
+    table = pq.read_table(result.folder / "candidates.parquet").to_pylist()
+    (deployed,) = [row for row in table if row["status"] == "deployed"]
+    assert deployed["int8_test_accuracy"] > 0.2
+    assert (result.folder / "best" / "model_int8.tflite").stat().st_size == deployed["tflite_bytes"]
+    assert (result.folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((result.folder / "run.json").read_text())["exit_code"] == 0
+    assert result.events[-1] == Ended(0, "")
+    assert len(table) == sum("Proposal(" in repr(event) for event in result.events)
+
+
+def test_ctrl_c_leaves_the_journal_intact(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "automcu.launch", "+experiment=quickstart", "cluster=inline"]
+    began = time.monotonic()
+    with subprocess.Popen(
+        [*command, f"hydra.run.dir={folder}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if " trained " in line:
+                break
+        process.send_signal(signal.SIGINT)
+        error = process.stderr.read()
+        assert process.wait(timeout=60) == 130, error
+    assert error.strip().startswith("automcu: interrupted") and len(error.strip().splitlines()) == 1
+    events = [entry.event for entry in read_journal(folder / "journal.jsonl")]
+    assert isinstance(events[-1], Ended) and events[-1].exit_code == 130
+    assert time.monotonic() - began < 120

@@ -50,7 +50,9 @@ def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, beg
     except AutoMCUError as error:
         code, message = error.exit_code, str(error)
     except KeyboardInterrupt:
-        code, message = 130, f"interrupted; all that was done so far is in {folder / 'journal.jsonl'}"
+        journal = folder / "journal.jsonl"
+        what = f"all that was done so far is in {journal}" if journal.exists() else "the search had not begun"
+        code, message = 130, f"interrupted; {what}"
     except Exception as error:  # a bug of ours: the story must end all the same
         code, message = 2, _unexpected(error, folder)
     if message:

@@ -80,6 +80,13 @@ def test_a_run_folder_that_cannot_be_written_is_named(run) -> None:
     one_sentence(run(folder=Path("/proc/automcu")), 2, "/proc/automcu", "hydra.run.dir=FOLDER")
 
 
+def test_a_folder_that_holds_a_run_is_left_alone(run, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "journal.jsonl").write_text("precious\n")
+    one_sentence(run(), 2, "already holds a run", "hydra.run.dir=FOLDER")
+    assert (tmp_path / "run" / "journal.jsonl").read_text() == "precious\n"
+
+
 def test_missing_data_lists_the_folders_searched(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError("no network in this test")
@@ -143,7 +150,7 @@ def test_ctrl_c_leaves_the_journal_intact(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
-            if " trained " in line:
+            if " trained after " in line:
                 break
         process.send_signal(signal.SIGINT)
         error = process.stderr.read()

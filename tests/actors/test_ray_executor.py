@@ -40,12 +40,6 @@ class RayRuns:
 
 
 class TestRay(RayRuns, ExecutorContract):
-    def test_a_trial_whose_process_dies_is_run_again(self, tmp_path: Path) -> None:
-        trainer = Misbehaving(die, tmp_path / "marker")
-        finished, funnel, _ = self.run(blueprint(trainer), LIMITS, tmp_path)
-        assert funnel.deployed == 1 and funnel.trained == LIMITS.max_trained
-        assert not any(isinstance(end, Failed) for end in finished.values())
-
     def test_what_the_cluster_lacks_is_named_at_once(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="board:unheard_of"):
             self.run(replace(blueprint(), board="unheard_of"), LIMITS, tmp_path)
@@ -55,4 +49,8 @@ class TestRay(RayRuns, ExecutorContract):
 
 @pytest.mark.slow
 class TestRayFailures(RayRuns, FailureContract):
-    pass
+    def test_a_trial_whose_process_dies_is_run_again(self, tmp_path: Path) -> None:
+        trainer = Misbehaving(die, tmp_path / "marker")
+        finished, funnel, _ = self.run(blueprint(trainer), LIMITS, tmp_path)
+        assert funnel.deployed == 1 and funnel.trained == LIMITS.max_trained
+        assert not any(isinstance(end, Failed) for end in finished.values())

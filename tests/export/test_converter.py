@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -56,12 +55,6 @@ NETWORKS = {
         Dense("logits", "mean", 2, "none"),
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def converter() -> Iterator[Converter]:
-    with Converter(threads=1, time_limit_s=120) as converter:
-        yield converter
 
 
 def test_a_network_crosses_the_pipe_as_json() -> None:

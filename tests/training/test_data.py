@@ -15,7 +15,7 @@ from PIL import Image
 from automcu.architecture import Task
 from automcu.errors import ConfigError, DataError
 from automcu.training import data as data_module
-from automcu.training.data import data_roots, load_test, load_training, stratified_split, user_cache
+from automcu.training.data import data_roots, load_test, load_training, require_test, stratified_split, user_cache
 
 DIGITS = Task("digits", "digits", (8, 8, 1), 10, "")
 CIFAR10 = Task("cifar10", "cifar10", (32, 32, 3), 10, "")
@@ -396,3 +396,23 @@ def test_real_cifar10_test_shard_without_training_shards(tmp_path):
     np.testing.assert_allclose(found.images.mean((0, 1, 2)) / 255, (0.4942, 0.4851, 0.4504), atol=1e-4)
     with pytest.raises(DataError, match="train"):
         train(CIFAR10, tmp_path)
+
+
+def test_missing_or_torn_test_shards_are_told_before_a_search(tmp_path):
+    source = SHARED.parent / "mnist" if SHARED else Path("absent")
+    if not source.is_dir():
+        pytest.skip("the shared data folder with mnist is not there")
+    task = Task("mnist", "mnist", (28, 28, 1), 10, "digits")
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    require_test(task, [tmp_path])  # nothing here at all: the download brings both splits
+    for shard in source.glob("train-*"):
+        (folder / shard.name).symlink_to(shard)
+    with pytest.raises(DataError, match="put them beside"):
+        require_test(task, [tmp_path])
+    (shard,) = source.glob("test-*")
+    (folder / shard.name).write_bytes(shard.read_bytes()[:1000])
+    with pytest.raises(DataError, match="fetch it again"):
+        require_test(task, [tmp_path])
+    (folder / shard.name).write_bytes(shard.read_bytes())
+    require_test(task, [tmp_path])

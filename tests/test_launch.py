@@ -150,7 +150,7 @@ def test_ctrl_c_leaves_the_journal_intact(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
-            if " trained after " in line:
+            if " > trained " in line:  # the first progress line: the search has begun
                 break
         process.send_signal(signal.SIGINT)
         error = process.stderr.read()

@@ -399,7 +399,7 @@ def test_real_cifar10_test_shard_without_training_shards(tmp_path):
 
 
 def test_missing_or_torn_test_shards_are_told_before_a_search(tmp_path):
-    source = SHARED.parent / "mnist" if SHARED else Path("absent")
+    source = (SHARED or Path("absent")) / "mnist"
     if not source.is_dir():
         pytest.skip("the shared data folder with mnist is not there")
     task = Task("mnist", "mnist", (28, 28, 1), 10, "digits")

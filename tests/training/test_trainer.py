@@ -177,6 +177,7 @@ def test_recipe_refuses_nonsense(wrong):
         Recipe(**wrong)
 
 
+@pytest.mark.slow
 def test_the_seam_loads_no_torch_and_training_loads_no_compiler():
     code = """
 import sys

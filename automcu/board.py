@@ -1,12 +1,25 @@
 """The target: a board with its memory regions, the budget a network must keep, and what breaks it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from automcu.errors import ConfigError
 from automcu.results import FeasibilityReport
 
-Resource = Literal["ram", "flash", "macs", "operator"]
+Resource = Literal["ram", "flash", "macs", "latency", "operator"]
+
+CYCLES_PER_MAC = {
+    "cortex-m0": 13.0,
+    "cortex-m0+": 13.0,
+    "cortex-m3": 13.0,
+    "cortex-m4f": 5.0,
+    "cortex-m7f": 2.0,
+    "cortex-m33f": 4.5,
+}
+"""Clock cycles for a multiply-accumulate of int8 networks, by core: the slowest of MLPerf Tiny's reference networks
+(image, person and keyword recognition, anomaly detection), rounded up. M4 and M33: open runtimes on CMSIS-NN (microTVM
+on an STM32L4R5, TensorFlow Lite Micro on an RA6M4). M7 and M0+: the slowest vendor runtime measured, as there is no open
+one (X-CUBE-AI 7.3 on an STM32H7A3, Bosch on an STM32G0B1). M3 has none measured, and counts as an M0+."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,47 +64,113 @@ class Board:
         """Size of the largest Flash region."""
         return max(region.size_bytes for region in self.regions if region.kind == "flash")
 
+    @property
+    def free_ram_bytes(self) -> int:
+        """What the largest RAM region has for the network: all of it, where another region takes the reserve."""
+        sizes = sorted(region.size_bytes for region in self.regions if region.kind == "ram")
+        if len(sizes) > 1 and sizes[-2] >= self.reserved_ram_bytes:
+            return sizes[-1]
+        return sizes[-1] - self.reserved_ram_bytes
+
+    @property
+    def free_flash_bytes(self) -> int:
+        """What the largest Flash region has for the network, after the reserve."""
+        return self.flash_bytes - self.reserved_flash_bytes
+
+    @property
+    def ns_per_mac(self) -> float:
+        """Nanoseconds for a multiply-accumulate, a rough and cautious estimate: see `CYCLES_PER_MAC`.
+
+        Raises `ConfigError` for a core that is not in that table.
+        """
+        if self.core not in CYCLES_PER_MAC:
+            raise ConfigError(f"core {self.core} has no latency estimate; use one of: {', '.join(CYCLES_PER_MAC)}")
+        return CYCLES_PER_MAC[self.core] * 1e9 / self.clock_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An edit of the network that lowers a figure: `text` says it in words, `value` is what the figure would be then,
+    `fits` whether the whole network would keep its budget."""
+
+    text: str
+    value: int
+    fits: bool
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One limit that a report breaks. `binding` names what decides the figure: a layer, or the unsupported operator."""
+    """One limit that a report breaks. `binding` names what decides the figure: a layer, or the unsupported operator.
+
+    `limit` and `value` are in bytes, multiply-accumulates, or microseconds (latency). `parts` says what `value` is made
+    of, `changes` are the cheapest edits known that would lower it, the best first.
+    """
 
     resource: Resource
     limit: int
     value: int
     binding: str
+    parts: str = ""
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def over(self) -> int:
+        """By how much `value` exceeds `limit`."""
+        return self.value - self.limit
 
     def __str__(self) -> str:
         if self.resource == "operator":
             return f"operator not supported: {self.binding}"
-        unit = "" if self.resource == "macs" else " B"
-        over = f" (+{100 * (self.value - self.limit) / self.limit:.0f} %)" if self.limit > 0 else ""
-        return f"{self.resource} {self.value:,}{unit} > {self.limit:,}{unit}{over}, decided by {self.binding}"
+        unit = _UNITS[self.resource]
+        share = f" (+{100 * self.over / self.limit:.0f} %)" if self.limit > 0 else ""
+        parts = f" = {self.parts}" if self.parts else ""
+        told = f"{self.resource} {self.value:,}{unit}{parts} > {self.limit:,}{unit}{share}, decided by {self.binding}"
+        for change in self.changes:
+            told += f"; {change.text}: {change.value:,}{unit}{', fits' if change.fits else ''}"
+        return told
+
+
+_UNITS: dict[Resource, str] = {"ram": " B", "flash": " B", "macs": "", "latency": " us", "operator": ""}
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Upper limits for a network, runtime included: RAM and Flash in bytes, multiply-accumulates where set."""
+    """Upper limits for a network, runtime included: RAM and Flash in bytes; multiply-accumulates and milliseconds for
+    an inference where set.
+
+    Latency is judged by an estimate, `ns_per_mac` for each multiply-accumulate, which the board gives (see `on`).
+    """
 
     ram_bytes: int
     flash_bytes: int
     macs: int | None
+    latency_ms: float | None = None
+    ns_per_mac: float = 0.0
 
     def on(self, board: Board) -> "Budget":
-        """This budget, cut down to what the board has left after its reserves."""
-        return Budget(
-            ram_bytes=min(self.ram_bytes, board.ram_bytes - board.reserved_ram_bytes),
-            flash_bytes=min(self.flash_bytes, board.flash_bytes - board.reserved_flash_bytes),
-            macs=self.macs,
+        """This budget, cut down to what the board has left after its reserves, and with its speed."""
+        return replace(
+            self,
+            ram_bytes=min(self.ram_bytes, board.free_ram_bytes),
+            flash_bytes=min(self.flash_bytes, board.free_flash_bytes),
+            ns_per_mac=0.0 if self.latency_ms is None else board.ns_per_mac,
         )
 
     def violations(self, report: FeasibilityReport) -> tuple[Violation, ...]:
         """The limits that `report` breaks; empty when the network fits."""
         found = []
         if report.ram_bytes > self.ram_bytes:
-            found.append(Violation("ram", self.ram_bytes, report.ram_bytes, report.binding_layer))
+            margin = f" + {report.margin:.0%} margin" if report.margin else ""
+            parts = f"{report.activations_bytes:,} activations{margin} + {report.runtime_ram_bytes:,} runtime"
+            found.append(Violation("ram", self.ram_bytes, report.ram_bytes, report.binding_layer, parts))
         if report.flash_bytes > self.flash_bytes:
-            found.append(Violation("flash", self.flash_bytes, report.flash_bytes, report.heaviest_layer))
+            parts = f"{report.weights_bytes:,} weights + {report.code_bytes:,} code"
+            found.append(Violation("flash", self.flash_bytes, report.flash_bytes, report.heaviest_layer, parts))
         if self.macs is not None and report.macs > self.macs:
             found.append(Violation("macs", self.macs, report.macs, report.busiest_layer))
+        if self.latency_ms is not None:
+            limit, estimate = round(self.latency_ms * 1000), round(report.macs * self.ns_per_mac / 1000)
+            if estimate > limit:
+                parts = f"{report.macs:,} MACs at about {self.ns_per_mac:.1f} ns"
+                found.append(Violation("latency", limit, estimate, report.busiest_layer, parts))
         return tuple(found)

@@ -39,6 +39,7 @@ def budget_of(config: RunConfig) -> Budget:
         ram_bytes=board.ram_bytes if asked.ram_kb is None else round(asked.ram_kb * 1000),
         flash_bytes=board.flash_bytes if asked.flash_kb is None else round(asked.flash_kb * 1000),
         macs=asked.macs,
+        latency_ms=asked.latency_ms,
     ).on(board)
 
 

@@ -45,6 +45,7 @@ class BudgetConfig(_Section):
     ram_kb: PositiveFloat | None
     flash_kb: PositiveFloat | None
     macs: PositiveInt | None
+    latency_ms: PositiveFloat | None
     minutes: PositiveFloat
     candidates: PositiveInt
     proposals: PositiveInt

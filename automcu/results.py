@@ -1,19 +1,23 @@
 """Facts that come back from the stages. Verdicts are drawn elsewhere: `Budget.violations`, `Search`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from math import ceil
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True, slots=True)
 class FeasibilityReport:
-    """What one tier says an int8 network costs on a target.
+    """What one tier says an int8 network costs on a target: facts, which `Budget.violations` judges.
 
     RAM and Flash are two numbers each: activations (arena, input and output included) and runtime RAM; weights
-    (with biases) and code. Figures are always those after int8 quantization. `margin` is the share by which a tier
-    asks its own figures to be raised before they are judged (0.0 where they are exact); it is already in them.
-    `binding_layer` makes the RAM peak, `heaviest_layer` holds most weights, `busiest_layer` has most MACs.
-    `graph_fingerprint` identifies the int8 graph that was judged.
+    (with biases) and code. Figures are always those after int8 quantization (`QUANTIZATION`). `margin` is the share by
+    which the tier asks `activations_bytes` to be raised before it is judged (0.0 where it is exact): it is in
+    `ram_bytes`, and not in `activations_bytes`. `binding_layer` makes the RAM peak, `heaviest_layer` holds most
+    weights, `busiest_layer` has most MACs. `target` is what the figures hold for: a series such as `stm32f4`, or
+    `any Cortex-M`. `graph_fingerprint` identifies the int8 graph that was judged.
     """
+
+    QUANTIZATION: ClassVar[str] = "after int8 quantization"
 
     graph_fingerprint: str
     macs: int
@@ -27,12 +31,13 @@ class FeasibilityReport:
     tier: str
     tool: str
     tool_version: str
+    target: str
     margin: float
 
     @property
     def ram_bytes(self) -> int:
-        """Peak RAM: activations and runtime."""
-        return self.activations_bytes + self.runtime_ram_bytes
+        """Peak RAM as it is judged: activations, raised by the margin, and runtime."""
+        return ceil(self.activations_bytes * (1 + self.margin)) + self.runtime_ram_bytes
 
     @property
     def flash_bytes(self) -> int:

@@ -39,7 +39,7 @@ from automcu.work import (
     Work,
 )
 
-REPORT = FeasibilityReport("0" * 16, 1, 1, 1, 1, 1, "a", "a", "a", "dummy", "dummy", "0", 0.0)
+REPORT = FeasibilityReport("0" * 16, 1, 1, 1, 1, 1, "a", "a", "a", "dummy", "dummy", "0", "any", 0.0)
 
 
 class DummyExecutor:

@@ -26,6 +26,7 @@ def report(activations: int = 10_000, weights: int = 20_000, macs: int = 1_000_0
         tier="planner",
         tool="automcu",
         tool_version="0",
+        target="any Cortex-M",
         margin=0.0,
     )
 

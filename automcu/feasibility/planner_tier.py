@@ -25,6 +25,8 @@ class PlannerTier:
     """Exact activations and weights, stated constants for the runtime; needs no file and no tool."""
 
     name = "planner"
+    version = __version__
+    target = "any Cortex-M"
 
     def report(self, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
         """What the network of `graph` costs; `model_file` is not used."""
@@ -42,6 +44,10 @@ class PlannerTier:
             busiest_layer=busiest_layer(graph, cost),
             tier=self.name,
             tool="automcu",
-            tool_version=__version__,
+            tool_version=self.version,
+            target=self.target,
             margin=0.0,
         )
+
+    def close(self) -> None:
+        """Nothing to free."""

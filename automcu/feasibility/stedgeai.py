@@ -118,6 +118,7 @@ class StEdgeAi:
             tier=self.name,
             tool="stedgeai",
             tool_version=f"{self.version}, {_ASSUMED}" if assumed else self.version,
+            target=self.target,
             margin=0.0,
         )
 
@@ -130,6 +131,9 @@ class StEdgeAi:
         if found is None:
             raise InfraFailure(f"{self.program} --version printed no version of ST Edge AI; check feasibility.stedgeai")
         return found[1]
+
+    def close(self) -> None:
+        """Nothing to free: every run of the tool ends before its report is read."""
 
     def _analyze(self, model: Path) -> StFigures:
         with TemporaryDirectory(prefix="automcu-") as name:

@@ -18,11 +18,25 @@ class FeasibilityTier(Protocol):
         """What `FeasibilityReport.tier` holds."""
         ...
 
+    @property
+    def version(self) -> str:
+        """The version of the tool that makes the figures. Raises `InfraFailure` when the tool does not answer."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """What the figures hold for, see `FeasibilityReport.target`."""
+        ...
+
     def report(self, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
         """What the network of `graph` costs. `model_file` makes an int8 .tflite of it, for tiers that need a file; it
         is slow, and the file lives no longer than this call.
 
         Raises `CandidateFailure` when this tier can never judge the network, `InfraFailure` when it could not now."""
+        ...
+
+    def close(self) -> None:
+        """Free what the tier holds, such as a process; a later `report` may take it again."""
         ...
 
 

@@ -7,8 +7,8 @@ from types import TracebackType
 
 import numpy as np
 
+from automcu.child import Child, Frame
 from automcu.errors import CandidateFailure
-from automcu.export.child import Child, Frame
 from automcu.export.int8_file import Int8File
 from automcu.export.network_json import network_to_json
 from automcu.graph.network import Network

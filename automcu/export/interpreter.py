@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from automcu.child import Child, Frame
 from automcu.errors import CandidateFailure, InfraFailure
-from automcu.export.child import Child, Frame
 
 ARENA_BYTES = 16 * 2**20
 _CRASHES = frozenset({-signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGSEGV})

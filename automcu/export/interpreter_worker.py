@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from automcu.export.child import Answer, Frame, serve
+from automcu.child import Answer, Frame, serve
 
 
 def load_answer() -> Answer:

@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 
+from automcu.child import Answer, Frame, serve
 from automcu.errors import CandidateFailure
-from automcu.export.child import Answer, Frame, serve
 from automcu.export.network_json import network_from_json
 
 

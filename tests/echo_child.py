@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
+from automcu.child import Answer, Frame, serve
 from automcu.errors import CandidateFailure, InfraFailure
-from automcu.export.child import Answer, Frame, serve
 
 
 def load_answer() -> Answer:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from automcu.child import Child, Frame, read_frame, write_frame
 from automcu.errors import CandidateFailure, InfraFailure
-from automcu.export.child import Child, Frame, read_frame, write_frame
 
-MODULE = "tests.export.echo_child"
+MODULE = "tests.echo_child"
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_child_killed_in_the_middle_of_a_request_is_an_infrastructure_failure(
 
 
 def test_a_module_that_does_not_start_says_why() -> None:
-    child = Child("tests.export.no_such_module", {})
+    child = Child("tests.no_such_module", {})
     with pytest.raises(InfraFailure, match="No module named"):
         child.ask(Frame({}, {"x": np.zeros(2**20, np.uint8)}), 20)
 
@@ -141,8 +141,8 @@ def test_a_child_dies_with_its_object() -> None:
 
 PARENT = """
 import os, sys, threading
-from automcu.export.child import Child, Frame
-child = Child("tests.export.echo_child", {})
+from automcu.child import Child, Frame
+child = Child("tests.echo_child", {})
 child.ask(Frame({}, {}), 20)
 print(child.pid, flush=True)
 if sys.argv[1] == "busy":

@@ -18,6 +18,7 @@ setup(
         "pillow>=12",
         "pyarrow>=26",
         "pydantic>=2.14,<3",
+        "pyyaml>=6",
         "ray[serve,tune]==2.60.*",
         "safetensors>=0.6",
         # Ships the real digits images of the quickstart.

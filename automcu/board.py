@@ -156,6 +156,18 @@ class Budget:
             ns_per_mac=0.0 if self.latency_ms is None else board.ns_per_mac,
         )
 
+    def figure(self, resource: Literal["ram", "flash", "macs", "latency"], report: FeasibilityReport) -> int:
+        """What `report` says of `resource`, in the unit of `Violation.value`."""
+        match resource:
+            case "ram":
+                return report.ram_bytes
+            case "flash":
+                return report.flash_bytes
+            case "macs":
+                return report.macs
+            case "latency":
+                return round(report.macs * self.ns_per_mac / 1000)
+
     def violations(self, report: FeasibilityReport) -> tuple[Violation, ...]:
         """The limits that `report` breaks; empty when the network fits."""
         found = []
@@ -169,7 +181,7 @@ class Budget:
         if self.macs is not None and report.macs > self.macs:
             found.append(Violation("macs", self.macs, report.macs, report.busiest_layer))
         if self.latency_ms is not None:
-            limit, estimate = round(self.latency_ms * 1000), round(report.macs * self.ns_per_mac / 1000)
+            limit, estimate = round(self.latency_ms * 1000), self.figure("latency", report)
             if estimate > limit:
                 parts = f"{report.macs:,} MACs at about {self.ns_per_mac:.1f} ns"
                 found.append(Violation("latency", limit, estimate, report.busiest_layer, parts))

@@ -14,7 +14,6 @@ from automcu.export.converter import Converter
 from automcu.feasibility.gate import Gate
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.feasibility.stedgeai import StEdgeAi, find_stedgeai
-from automcu.feasibility.tier import FeasibilityTier
 from automcu.llm.client import LLM
 from automcu.proposal import Proposer
 from automcu.proposers.evolution import RegularizedEvolution
@@ -126,10 +125,7 @@ def stedgeai_of(config: RunConfig) -> StEdgeAi | None:
 
 def gate_of(config: RunConfig) -> Gate:
     """The feasibility gate: the planner, then ST Edge AI where it is to be used."""
-    vendor = stedgeai_of(config)
-    tiers: list[FeasibilityTier] = [PlannerTier()] if vendor is None else [PlannerTier(), vendor]
-    converter = None if vendor is None else Converter()
-    return Gate(space_of(config), budget_of(config), tiers, converter)
+    return Gate(space_of(config), budget_of(config), [PlannerTier()], stedgeai_of(config))
 
 
 def training_data_of(config: RunConfig) -> TrainingData:

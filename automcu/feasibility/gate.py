@@ -1,6 +1,7 @@
 """The gate: tiers state what a network costs, the cheapest first; the budget decides. Nothing trains without it."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from automcu.architecture import Architecture
-from automcu.board import Budget, Violation
+from automcu.board import Board, Budget, Violation
 from automcu.errors import BudgetTooSmall, ConfigError
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.int8 import Int8Graph
@@ -17,6 +18,7 @@ from automcu.graph.lowering import lower
 from automcu.graph.network import Network
 from automcu.results import FeasibilityReport
 
+CACHED_REPORTS = 4096
 _BYTES_PER_KB = 1000  # as in the configuration
 
 
@@ -25,18 +27,6 @@ class Buildable(Protocol):
 
     def build(self, architecture: Architecture) -> Network:
         """The network of an architecture; raises `InvalidArchitecture`."""
-        ...
-
-
-class ModelMaker(Protocol):
-    """What the gate needs where a tier judges files: the exporter's converter."""
-
-    def convert_untrained(self, network: Network, seed: int) -> bytes:
-        """An int8 .tflite of `network` with random weights."""
-        ...
-
-    def close(self) -> None:
-        """Free what it holds."""
         ...
 
 
@@ -53,55 +43,99 @@ class Verdict:
         return not self.violations
 
 
+def judge(report: FeasibilityReport, budget: Budget, board: Board) -> Verdict:
+    """The verdict on a report for one more board; no tier is asked again."""
+    return Verdict(report, budget.on(board).violations(report))
+
+
+class ReportCache:
+    """Reports by int8 graph and tier (with its version and target), the last used `limit` of them. Knows no budget, so
+    that gates for many boards may share one.
+
+    Reports name layers and a graph's fingerprint does not, so graphs that differ in names count as two.
+    """
+
+    def __init__(self, limit: int = CACHED_REPORTS) -> None:
+        self._limit = limit
+        self._known: OrderedDict[tuple[object, ...], FeasibilityReport] = OrderedDict()
+
+    def report(self, tier: FeasibilityTier, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
+        """What `tier` says of `graph`, asked once. Raises what the tier raises, which is not remembered."""
+        names = (*(operator.name for operator in graph.operators), *(tensor.name for tensor in graph.tensors))
+        key = (graph.fingerprint, names, tier.name, tier.version, tier.target)
+        report = self._known.get(key)
+        if report is None:
+            report = self._known[key] = tier.report(graph, model_file)
+            if len(self._known) > self._limit:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return report
+
+
 class Gate:
-    """Judges architectures and files against one budget, already cut to the board. Remembers verdicts by int8 graph."""
+    """Judges architectures and files against one budget, already cut to the board.
+
+    `tiers` judge from the graph alone, at once; `vendor` asks a tool, which is slow and may need a file. All of them
+    must find that a network fits, `vendor` last. `screen` goes before `vendor`: it states what a network costs at
+    least, and its word counts only against a network.
+    """
 
     def __init__(
-        self, space: Buildable, budget: Budget, tiers: Sequence[FeasibilityTier], converter: ModelMaker | None = None
+        self,
+        space: Buildable,
+        budget: Budget,
+        tiers: Sequence[FeasibilityTier],
+        vendor: FeasibilityTier | None = None,
+        screen: FeasibilityTier | None = None,
+        reports: ReportCache | None = None,
     ) -> None:
-        if not tiers:
+        if not tiers and vendor is None:
             raise ConfigError("the gate has no tier; give at least the planner tier")
         self._space = space
         self._budget = budget
-        self._tiers = tuple(tiers)
-        self._converter = converter
-        self._known: dict[str, Verdict] = {}
+        self._vendor = vendor
+        self._quick = (*tiers, *([screen] if screen is not None and vendor is not None else []))
+        self._deciding = (*tiers, *([vendor] if vendor is not None else []))
+        self._reports = reports or ReportCache()
+
+    def screen(self, architecture: Architecture) -> Verdict | None:
+        """The verdict where it takes no slow tool: None when `vendor` has to be asked, by `check`.
+
+        Raises `InvalidArchitecture`, and what the tiers raise.
+        """
+        return self._screen(lower(self._space.build(architecture)))
 
     def check(self, architecture: Architecture) -> Verdict:
-        """The verdict of the first tier that finds a limit broken, or else of the last.
-
-        Raises `InvalidArchitecture`, and what the tiers raise; neither is remembered.
-        """
-        network = self._space.build(architecture)
-        graph = lower(network)
-        verdict = self._known.get(graph.fingerprint)
-        if verdict is None:
-            with _file_on_demand(lambda: self._untrained(network)) as model_file:
-                verdict = self._judge(graph, self._tiers, model_file)
-            self._known[graph.fingerprint] = verdict
-        return verdict
+        """The verdict of the first tier that finds a limit broken, or else of the last. Raises as `screen` does."""
+        graph = lower(self._space.build(architecture))
+        screened = self._screen(graph)
+        if screened is not None:
+            return screened
+        assert self._vendor is not None  # or the screening would have had the last word
+        with _file_on_demand(lambda: _untrained(graph)) as model_file:
+            return self._judge(self._vendor, graph, model_file)
 
     def judge_file(self, tflite: bytes) -> Verdict:
-        """The first tier's verdict on an int8 .tflite file. Raises `UnsupportedModel` when it cannot be read."""
-        with _file_on_demand(lambda: tflite) as model_file:
-            return self._judge(_read(tflite), self._tiers[:1], model_file)
+        """The verdict on an int8 .tflite file of the first tier whose word counts for a network as well. The file is
+        judged anew, since tools may compress its weights. Raises `UnsupportedModel` when it cannot be read."""
+        report = self._file_report(self._deciding[0], tflite)
+        return Verdict(report, self._budget.violations(report))
 
     def vendor_report(self, tflite: bytes) -> FeasibilityReport | None:
-        """What the last tier says of an int8 .tflite file; None when there is only one tier."""
-        if len(self._tiers) == 1:
-            return None
-        with _file_on_demand(lambda: tflite) as model_file:
-            return self._tiers[-1].report(_read(tflite), model_file)
+        """What the last tier says of an int8 .tflite file; None when there is only one."""
+        return self._file_report(self._deciding[-1], tflite) if len(self._deciding) > 1 else None
 
     def require_feasible(self, smallest: Architecture) -> None:
         """Raises `BudgetTooSmall`, with the figures that would do, when not even `smallest` fits by the first tier."""
-        network = self._space.build(smallest)
-        with _file_on_demand(lambda: self._untrained(network)) as model_file:
-            verdict = self._judge(lower(network), self._tiers[:1], model_file)
-        if verdict.fits:
+        graph = lower(self._space.build(smallest))
+        tier = (*self._quick, *self._deciding)[0]
+        with _file_on_demand(lambda: _untrained(graph)) as model_file:
+            report = self._reports.report(tier, graph, model_file)
+        violations = self._budget.violations(report)
+        if not violations:
             return
-        limits: dict[str, int] = {violation.resource: violation.limit for violation in verdict.violations}
-        report = verdict.report
+        limits: dict[str, int] = {violation.resource: violation.limit for violation in violations}
         needs, keys = [], []
         for label, resource, need in (("RAM", "ram", report.ram_bytes), ("Flash", "flash", report.flash_bytes)):
             kb = need / _BYTES_PER_KB
@@ -113,34 +147,47 @@ class Gate:
         if "macs" in limits:
             needs.append(f"{report.macs:,} MACs, over the {limits['macs']:,} allowed")
             keys.append(f"budget.macs to at least {report.macs}")
+        if "latency" in limits:
+            milliseconds = self._budget.figure("latency", report) / 1000
+            needs.append(f"about {milliseconds:.1f} ms, over the {limits['latency'] / 1000:g} ms allowed")
+            keys.append(f"budget.latency_ms to at least {math.ceil(10 * milliseconds) / 10:g}")
         raise BudgetTooSmall(
             f"even the smallest network of this space needs {'; '.join(needs)}: raise {' and '.join(keys)}, or choose "
-            "a board with more memory where the board sets the limit"
+            "a larger or faster board where the board sets the limit"
         )
 
     def close(self) -> None:
-        """Close the converter, if there is one."""
-        if self._converter is not None:
-            self._converter.close()
+        """Close the tiers."""
+        for tier in dict.fromkeys((*self._quick, *self._deciding)):
+            tier.close()
 
-    def _judge(self, graph: Int8Graph, tiers: Sequence[FeasibilityTier], model_file: Callable[[], Path]) -> Verdict:
-        for tier in tiers:
-            report = tier.report(graph, model_file)
-            violations = self._budget.violations(report)
-            if violations:
-                break
-        return Verdict(report, violations)
+    def _screen(self, graph: Int8Graph) -> Verdict | None:
+        verdict = None
+        for tier in self._quick:
+            verdict = self._judge(tier, graph, _no_file)
+            if not verdict.fits:
+                return verdict
+        return verdict if self._vendor is None else None
 
-    def _untrained(self, network: Network) -> bytes:
-        if self._converter is None:
-            raise ConfigError("a feasibility tier needs a .tflite file but the gate has no converter; give it one")
-        return self._converter.convert_untrained(network, seed=0)
+    def _judge(self, tier: FeasibilityTier, graph: Int8Graph, model_file: Callable[[], Path]) -> Verdict:
+        report = self._reports.report(tier, graph, model_file)
+        return Verdict(report, self._budget.violations(report))
+
+    def _file_report(self, tier: FeasibilityTier, tflite: bytes) -> FeasibilityReport:
+        from automcu.graph.tflite_reader import read_tflite  # its schema package takes half a second to import
+
+        with _file_on_demand(lambda: tflite) as model_file:
+            return tier.report(read_tflite(tflite), model_file)
 
 
-def _read(tflite: bytes) -> Int8Graph:
-    from automcu.graph.tflite_reader import read_tflite  # its schema package takes half a second to import
+def _untrained(graph: Int8Graph) -> bytes:
+    from automcu.graph.tflite_writer import write_tflite
 
-    return read_tflite(tflite)
+    return write_tflite(graph, seed=0)
+
+
+def _no_file() -> Path:
+    raise ConfigError("this feasibility tier needs a .tflite file; give it to the gate as vendor")
 
 
 @contextmanager

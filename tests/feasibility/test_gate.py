@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from automcu.architecture import Architecture
-from automcu.board import Budget
-from automcu.errors import BudgetTooSmall, ConfigError
-from automcu.feasibility.gate import Gate
+from automcu.board import Board, Budget, MemoryRegion
+from automcu.errors import BudgetTooSmall, ConfigError, InfraFailure
+from automcu.feasibility.gate import Gate, ReportCache, judge
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Conv, Dense, Network
-from automcu.graph.tflite_reader import UnsupportedModel
+from automcu.graph.tflite_reader import UnsupportedModel, read_tflite
 from automcu.results import FeasibilityReport
 from tests.graph.shared_models import shared
 
@@ -27,36 +27,42 @@ class Widths:
         return Network((8, 8, 3), (Conv("conv", INPUT, channels, 3, 1, "relu"), Dense("logits", "conv", 3, "none")))
 
 
-class FileTier:
-    """A tier that reads the file, and raises the planner's activations by what it finds."""
+class Raised:
+    """The planner's figures with more activations; counts its reports."""
 
-    name = "file"
+    version = "1"
+    target = "any"
+
+    def __init__(self, name: str = "raised", more_bytes: int = 0) -> None:
+        self.name = name
+        self.more_bytes = more_bytes
+        self.reports = 0
+        self.closed = False
+
+    def report(self, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
+        self.reports += 1
+        report = PlannerTier().report(graph, model_file)
+        activations = report.activations_bytes + self.more_bytes
+        return replace(report, tier=self.name, activations_bytes=activations)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FileTier(Raised):
+    """A tier that reads the file, and raises the planner's activations by its size."""
 
     def __init__(self) -> None:
+        super().__init__("file")
         self.seen: list[Path] = []
 
     def report(self, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
         path = model_file()
         assert path == model_file()
         self.seen.append(path)
-        report = PlannerTier().report(graph, model_file)
-        size = len(path.read_bytes())
-        return replace(report, tier=self.name, activations_bytes=report.activations_bytes + size)
-
-
-class Maker:
-    """Stands in for the converter: 5,000 bytes, and a count of its calls."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.closed = False
-
-    def convert_untrained(self, network: Network, seed: int) -> bytes:
-        self.calls += 1
-        return bytes(5_000)
-
-    def close(self) -> None:
-        self.closed = True
+        assert read_tflite(path.read_bytes()) == graph
+        self.more_bytes = path.stat().st_size
+        return super().report(graph, model_file)
 
 
 def width(channels: int) -> Architecture:
@@ -81,54 +87,148 @@ def test_the_budget_decides_to_the_byte() -> None:
 
 
 def test_a_cheaper_tier_that_rejects_ends_it() -> None:
-    maker, tier = Maker(), FileTier()
-    report = need(8)
-    gate = Gate(Widths(), Budget(report.ram_bytes - 1, 10**6, None), [PlannerTier(), tier], maker)
+    tier = FileTier()
+    gate = Gate(Widths(), Budget(need(8).ram_bytes - 1, 10**6, None), [PlannerTier()], tier)
     assert gate.check(width(8)).report.tier == "planner"
-    assert maker.calls == 0 and not tier.seen
+    assert not tier.seen
 
 
-def test_the_last_tier_has_the_last_word() -> None:
-    report = need(8)
-    gate = Gate(Widths(), Budget(report.ram_bytes, 10**6, None), [PlannerTier(), FileTier()], Maker())
+def test_the_vendor_has_the_last_word() -> None:
+    gate = Gate(Widths(), Budget(need(8).ram_bytes, 10**6, None), [PlannerTier()], FileTier())
     verdict = gate.check(width(8))
     assert verdict.report.tier == "file"
     assert [violation.resource for violation in verdict.violations] == ["ram"]
 
 
-def test_one_graph_is_judged_once_and_its_file_is_gone() -> None:
-    maker, tier = Maker(), FileTier()
-    gate = Gate(Widths(), LARGE, [PlannerTier(), tier], maker)
+def test_a_screen_can_reject_but_not_admit() -> None:
+    tight = Budget(need(8).ram_bytes, 10**6, None)
+    vendor = Raised("vendor")
+    rejecting = Gate(Widths(), tight, [], vendor, Raised("screen", more_bytes=1))
+    assert rejecting.check(width(8)).report.tier == "screen" and not vendor.reports
+    passing = Gate(Widths(), tight, [], vendor, Raised("screen", more_bytes=-100))
+    assert passing.screen(width(8)) is None
+    assert passing.check(width(8)).report.tier == "vendor"
+    refused = Gate(Widths(), tight, [], Raised("vendor", more_bytes=1), Raised("screen", more_bytes=-100))
+    assert not refused.check(width(8)).fits
+
+
+def test_screening_says_what_checking_would_where_no_vendor_is_needed() -> None:
+    gate = Gate(Widths(), Budget(need(8).ram_bytes, 10**6, None), [PlannerTier()])
+    for channels in (8, 9):
+        assert gate.screen(width(channels)) == gate.check(width(channels))
+    vendor = Raised("vendor")
+    gate = Gate(Widths(), Budget(need(8).ram_bytes, 10**6, None), [PlannerTier()], vendor)
+    assert gate.screen(width(8)) is None
+    assert gate.screen(width(9)) == gate.check(width(9))
+    assert not vendor.reports
+
+
+def test_one_graph_is_reported_on_once_and_its_file_is_gone() -> None:
+    tier = FileTier()
+    gate = Gate(Widths(), LARGE, [PlannerTier()], tier)
     verdict = gate.check(width(8))
-    assert gate.check(Architecture("widths", " 8")) is verdict  # another text, the same graph
-    assert gate.check(width(9)) is not verdict
-    assert maker.calls == len(tier.seen) == 2
+    assert gate.check(Architecture("widths", " 8")) == verdict  # another text, the same graph
+    assert gate.check(width(9)) != verdict
+    assert tier.reports == 2
     assert not any(path.parent.exists() for path in tier.seen)
 
 
-def test_a_file_tier_without_a_converter_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigError, match="converter"):
-        Gate(Widths(), LARGE, [PlannerTier(), FileTier()]).check(width(8))
-    with pytest.raises(ConfigError, match="tier"):
+def test_gates_for_many_boards_share_their_reports() -> None:
+    reports, vendor = ReportCache(), Raised("vendor")
+    exact = Budget(need(8).ram_bytes, 10**6, None)
+    gates = [
+        Gate(Widths(), budget, [], vendor, reports=reports)
+        for budget in (exact, replace(exact, ram_bytes=exact.ram_bytes - 1))
+    ]
+    assert [gate.check(width(8)).fits for gate in gates] == [True, False]
+    assert vendor.reports == 1
+    vendor.target = "another"
+    assert gates[0].check(width(8)).fits
+    assert vendor.reports == 2
+    vendor.version = "2"
+    assert gates[0].check(width(8)).fits
+    assert vendor.reports == 3
+
+
+def test_a_report_is_judged_for_each_board_by_what_the_board_has() -> None:
+    def board(ram_bytes: int) -> Board:
+        regions = (MemoryRegion("flash", "flash", 0, 10**6), MemoryRegion("ram", "ram", 0, ram_bytes))
+        return Board("b", "p", "cortex-m4f", 1, regions, 100, 0, None, "s")
+
+    report = need(8)
+    assert judge(report, LARGE, board(report.ram_bytes + 100)).fits
+    (violation,) = judge(report, LARGE, board(report.ram_bytes + 99)).violations
+    assert (violation.resource, violation.over) == ("ram", 1)
+
+
+def test_a_cached_report_names_the_layers_of_the_network_at_hand() -> None:
+    class Named(Widths):
+        def build(self, architecture: Architecture) -> Network:
+            name = f"conv_{architecture.text}"
+            return Network((8, 8, 3), (Conv(name, INPUT, 8, 3, 1, "relu"), Dense("logits", name, 3, "none")))
+
+    gate = Gate(Named(), LARGE, [PlannerTier()])
+    for _ in range(2):
+        for text in ("a", "b"):
+            report = gate.check(Architecture("named", text)).report
+            assert report.busiest_layer.startswith(f"conv_{text} ")
+
+
+def test_the_cache_forgets_what_was_used_longest_ago() -> None:
+    reports, tier = ReportCache(limit=2), Raised()
+    gate = Gate(Widths(), LARGE, [tier], reports=reports)
+    for channels in (1, 2, 1, 3, 1):
+        gate.check(width(channels))
+    assert tier.reports == 3
+    gate.check(width(2))
+    assert tier.reports == 4
+
+
+def test_a_failure_is_not_remembered() -> None:
+    class Flaky(Raised):
+        def report(self, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
+            self.reports += 1
+            if self.reports == 1:
+                raise InfraFailure("the tool hangs; try again")
+            return PlannerTier().report(graph, model_file)
+
+    gate = Gate(Widths(), LARGE, [], Flaky())
+    with pytest.raises(InfraFailure):
+        gate.check(width(8))
+    assert gate.check(width(8)).fits
+
+
+def test_a_tier_that_needs_a_file_is_no_tier_for_graphs() -> None:
+    with pytest.raises(ConfigError, match="as vendor"):
+        Gate(Widths(), LARGE, [FileTier()]).check(width(8))
+    with pytest.raises(ConfigError, match="no tier"):
         Gate(Widths(), LARGE, [])
 
 
-def test_close_closes_the_converter() -> None:
-    maker = Maker()
-    Gate(Widths(), LARGE, [PlannerTier()], maker).close()
-    assert maker.closed
-    Gate(Widths(), LARGE, [PlannerTier()]).close()
+def test_close_closes_every_tier() -> None:
+    tiers = [Raised(), Raised(), Raised()]
+    Gate(Widths(), LARGE, tiers[:1], tiers[1], tiers[2]).close()
+    assert all(tier.closed for tier in tiers)
+
+
+def test_a_file_is_judged_anew() -> None:
+    data, tier = shared("mlperf_tiny_models/pretrainedResnet_quant.tflite").read_bytes(), FileTier()
+    gate = Gate(Widths(), LARGE, [], tier)
+    assert gate.judge_file(data) == gate.judge_file(data)
+    assert tier.reports == 2
 
 
 def test_a_file_is_judged_by_the_first_tier_and_reported_on_by_the_last() -> None:
     data = shared("mlperf_tiny_models/pretrainedResnet_quant.tflite").read_bytes()
-    gate = Gate(Widths(), LARGE, [PlannerTier(), FileTier()])
+    gate = Gate(Widths(), LARGE, [PlannerTier()], FileTier())
     verdict = gate.judge_file(data)
     assert verdict.fits and verdict.report.tier == "planner"
     assert verdict.report.activations_bytes == 49_152
     vendor = gate.vendor_report(data)
     assert vendor is not None and vendor.activations_bytes == 49_152 + len(data)
     assert Gate(Widths(), LARGE, [PlannerTier()]).vendor_report(data) is None
+    assert Gate(Widths(), LARGE, [], FileTier(), PlannerTier()).judge_file(data).report.tier == "file"
+    assert Gate(Widths(), LARGE, [], FileTier(), PlannerTier()).vendor_report(data) is None
     with pytest.raises(UnsupportedModel):
         gate.judge_file(data[:1000])
 
@@ -142,6 +242,9 @@ def test_too_small_a_budget_names_what_would_do() -> None:
     assert f"{report.ram_bytes:,} B (1.3 KB) of RAM, over the 1,000 B allowed" in message
     assert "raise budget.ram_kb to at least 2" in message
     assert "budget.flash_kb" not in message
+    slow = Budget(10**6, 10**6, None, latency_ms=0.001, ns_per_mac=100.0)
+    with pytest.raises(BudgetTooSmall, match=r"budget\.latency_ms to at least 0\.4"):
+        Gate(Widths(), slow, [PlannerTier()]).require_feasible(width(2))
     with pytest.raises(BudgetTooSmall, match=r"budget\.ram_kb .* and budget\.flash_kb .* and budget\.macs"):
         Gate(Widths(), Budget(1_000, 1_000, 1), [PlannerTier()]).require_feasible(width(2))
 

@@ -32,6 +32,7 @@ _HEADER_LIMIT_BYTES = 2**24
 _PAYLOAD_LIMIT_BYTES = 2**33
 _MESSAGE_CHARACTERS = 1_000
 _PARENT_POLL_MS = 1_000
+_FAULTS = frozenset({-signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGSEGV})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +72,8 @@ def read_frame(stream: IO[bytes]) -> Frame | None:
 class Child:
     """A child process running `python -m module`, which must call `serve`. One request at a time.
 
-    `environment` is added to this process's. What the child prints is kept aside, see `last_words`.
+    `environment` is added to this process's. What the child prints goes to a file, see `last_words`: the child's
+    descriptor 2, which it may empty.
     """
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
@@ -98,6 +100,11 @@ class Child:
     def returncode(self) -> int | None:
         """Exit status (negative: the signal that ended it), None while it runs."""
         return self._process.poll()
+
+    @property
+    def crashed(self) -> bool:
+        """True when the process ended itself by a fault, such as an abort or a wrong memory access."""
+        return self.returncode in _FAULTS
 
     def ask(self, frame: Frame, time_limit_s: float) -> Frame:
         """The child's answer to `frame`.

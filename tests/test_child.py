@@ -110,12 +110,13 @@ def test_a_child_that_takes_too_long_is_killed_with_all_it_started(child: Child)
     assert isinstance(grandchild, int)
     with pytest.raises(InfraFailure, match="took longer than 0 s and was killed; raise its time limit"):
         ask(child, "sleep", time_limit_s=0.3)
-    assert child.returncode == -signal.SIGKILL and gone_within(grandchild, 5)
+    assert child.returncode == -signal.SIGKILL and not child.crashed and gone_within(grandchild, 5)
 
 
 def test_a_child_that_aborts_leaves_its_last_words(child: Child) -> None:
     with pytest.raises(InfraFailure, match=r"status -6 .*this graph is bad"):
         ask(child, "abort")
+    assert child.crashed
     with pytest.raises(InfraFailure):
         ask(child, "echo")
 

@@ -2,7 +2,6 @@
 bit-exactness. In processes of its own, because a bad file can abort the process.
 """
 
-import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +10,6 @@ from automcu.child import Child, Frame
 from automcu.errors import CandidateFailure, InfraFailure
 
 ARENA_BYTES = 16 * 2**20
-_CRASHES = frozenset({-signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGSEGV})
 
 
 def images_to_int8(images: np.ndarray) -> np.ndarray:
@@ -37,7 +35,7 @@ def run_int8(
         try:
             return child.ask(request, time_limit_s).arrays["outputs"]
         except InfraFailure as error:
-            if child.returncode in _CRASHES:
+            if child.crashed:
                 raise CandidateFailure(f"tflite-micro crashed on the file ({error}); report this network") from error
             raise
         except CandidateFailure as error:

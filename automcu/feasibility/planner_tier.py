@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from automcu import __version__
-from automcu.feasibility.tier import binding_layer, busiest_layer, heaviest_layer
+from automcu.feasibility.tier import binding_layer, busiest_layer, heaviest_layer, require_supported
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.planner import plan_memory
@@ -19,6 +19,24 @@ TABLE_BYTES_PER_CHANNEL = 8
 RUNTIME_RAM_BYTES = 1_024
 """8 B of static data and the UART driver's state beside the arena were measured, and at most 248 B of stack; the
 board's reserve covers the stack, so that this is conservative."""
+SUPPORTED = frozenset(
+    {
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "FULLY_CONNECTED",
+        "ADD",
+        "CONCATENATION",
+        "AVERAGE_POOL_2D",
+        "MAX_POOL_2D",
+        "MEAN",
+        "RESHAPE",
+        "PAD",
+        "SOFTMAX",
+        "QUANTIZE",
+        "DEQUANTIZE",
+    }
+)
+"""Kinds of operators that AutoMCU's own runtime has kernels for, as `require_supported` takes them."""
 
 
 class PlannerTier:
@@ -29,7 +47,11 @@ class PlannerTier:
     target = "any Cortex-M"
 
     def report(self, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
-        """What the network of `graph` costs; `model_file` is not used."""
+        """What the network of `graph` costs; `model_file` is not used.
+
+        Raises `CandidateFailure` for an operator that AutoMCU's own runtime has no kernel for.
+        """
+        require_supported(graph, SUPPORTED, "AutoMCU's own runtime")
         plan, cost = plan_memory(graph), costs(graph)
         channels = sum(graph.tensors[op.output].shape[-1] for op in graph.operators if op.weights)
         return FeasibilityReport(

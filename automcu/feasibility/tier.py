@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from automcu.errors import CandidateFailure
 from automcu.graph.costs import Costs
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.planner import MemoryPlan
@@ -71,3 +72,33 @@ def busiest_layer(graph: Int8Graph, costs: Costs) -> str:
     """Which operator has most multiply-accumulates, for example `stem (442,368 of 1,281,024 MACs)`."""
     index = max(range(len(costs.macs)), key=costs.macs.__getitem__)
     return f"{graph.operators[index].name} ({costs.macs[index]:,} of {costs.total_macs:,} MACs)"
+
+
+_REMEDIES = {
+    "ADD of a constant": "let the bias of the convolution before add it",
+    "HARD_SWISH": "use ReLU or ReLU6 instead",
+    "LOGISTIC": "use ReLU or ReLU6 instead of sigmoid and swish, and leave out squeeze-and-excite",
+    "MAXIMUM": "use ReLU or ReLU6 right after a convolution to clamp values",
+    "MEAN": "use average pooling over the whole map",
+    "MINIMUM": "use ReLU or ReLU6 right after a convolution to clamp values",
+    "MUL": "leave out squeeze-and-excite and other gating, and scale by the convolution before",
+    "PAD": "let the convolutions pad",
+    "RELU": "let ReLU follow a convolution that no other layer reads, so that the two become one",
+    "RELU6": "let ReLU6 follow a convolution that no other layer reads, so that the two become one",
+    "SOFTMAX": "leave it out, the largest logit being the same class",
+    "TRANSPOSE": "give the network its input in the order of axes in which it computes",
+}
+
+
+def require_supported(graph: Int8Graph, supported: frozenset[str], runtime: str) -> None:
+    """Refuse a network that `runtime` cannot run: whose operators are not all of the kinds `supported`.
+
+    Adding two maps and adding a constant to one are different things to a runtime: the latter counts as the kind "ADD
+    of a constant". Raises `CandidateFailure` with the first such layer and what to use instead; for example `HARD_SWISH
+    (layer block3_swish) is not supported by AutoMCU's own runtime; use ReLU or ReLU6 instead`.
+    """
+    for operator in graph.operators:
+        kind = "ADD of a constant" if operator.kind == "ADD" and operator.weights else operator.kind
+        if kind not in supported:
+            remedy = _REMEDIES.get(kind, f"use {', '.join(sorted(supported))}")
+            raise CandidateFailure(f"{kind} (layer {operator.name}) is not supported by {runtime}; {remedy}")

@@ -5,9 +5,11 @@ parameters. Tensors and operators stand in the order of the file, because placem
 """
 
 import hashlib
+import marshal
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from operator import attrgetter
 from typing import Literal
 
 Activation = Literal["NONE", "RELU", "RELU6"]
@@ -50,8 +52,9 @@ class Operator:
 
     `inputs` and `output` are indices into `Int8Graph.tensors`. `weights` is the shape of the int8 kernel as the file
     lays it out (CONV_2D: out, height, width, in; DEPTHWISE_CONV_2D: 1, height, width, channels; FULLY_CONNECTED:
-    units, inputs), empty where there is none; `bias` counts the int32 biases. `pads` is set for PAD alone: before and
-    after, for each dimension in turn.
+    units, inputs), empty where there is none; `bias` counts the int32 biases. An ADD, MUL, MINIMUM or MAXIMUM of one
+    activation and an int8 constant has one input, and the constant's shape as `weights`, (1,) for a scalar. `pads` is
+    set for PAD alone: before and after, for each dimension in turn.
     """
 
     name: str = field(compare=False)
@@ -79,12 +82,22 @@ class Int8Graph:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the structure (16 hex digits): operators, shapes and attributes, neither names nor weight values."""
+        """Hash of the structure (16 hex digits): operators, shapes and attributes, neither names nor weight values.
+
+        The same in every process and for every Python version.
+        """
         structure = (
             self.inputs,
             self.outputs,
-            [(tensor.shape, tensor.dtype) for tensor in self.tensors],
-            [(op.kind, op.inputs, op.output, op.weights, op.bias, op.activation, op.pads) for op in self.operators],
-            [(w.kernel, w.stride, w.padding) for op in self.operators if (w := op.window) is not None],
+            tuple(map(_TENSOR, self.tensors)),
+            tuple(map(_OPERATOR, self.operators)),
+            tuple([None if op.window is None else _WINDOW(op.window) for op in self.operators]),
         )
-        return hashlib.sha256(repr(structure).encode()).hexdigest()[:16]
+        # Version 2 of the format writes plain values one after another; later ones refer back to objects seen before,
+        # by identity, so that equal graphs would differ.
+        return hashlib.sha256(marshal.dumps(structure, 2)).hexdigest()[:16]
+
+
+_TENSOR = attrgetter("shape", "dtype")
+_OPERATOR = attrgetter("kind", "inputs", "output", "weights", "bias", "activation", "pads")
+_WINDOW = attrgetter("kernel", "stride", "padding")

@@ -79,82 +79,102 @@ class _Lowering:
 
     def add(self, layer: Layer) -> None:
         """Append the operators of `layer`, whose sources have been added."""
-        for source in sources(layer):
-            if source in self.dense:
-                self._require_lowerable(layer, self.dense[source])
+        if self.dense:
+            for source in sources(layer):
+                if source in self.dense:
+                    self._require_lowerable(layer, self.dense[source])
         shape = self.shapes[layer.name]
         match layer:
             case Conv(name, source, channels, kernel, stride, activation):
                 weights = (channels, kernel, kernel, self.shapes[source][2])
                 window = _window(kernel, kernel, stride, stride, "SAME")
-                self._append(name, "CONV_2D", (source,), shape, weights, channels, window, activation)
+                self.tensor_of[name] = self._append(
+                    name,
+                    "CONV_2D",
+                    (self.tensor_of[source],),
+                    shape,
+                    weights,
+                    channels,
+                    window,
+                    _ACTIVATIONS[activation],
+                )
             case DepthwiseConv(name, source, kernel, stride, activation):
-                window = _window(kernel, kernel, stride, stride, "SAME")
                 weights = (1, kernel, kernel, shape[2])
-                self._append(name, "DEPTHWISE_CONV_2D", (source,), shape, weights, shape[2], window, activation)
+                window = _window(kernel, kernel, stride, stride, "SAME")
+                self.tensor_of[name] = self._append(
+                    name,
+                    "DEPTHWISE_CONV_2D",
+                    (self.tensor_of[source],),
+                    shape,
+                    weights,
+                    shape[2],
+                    window,
+                    _ACTIVATIONS[activation],
+                )
             case Dense():
                 self._append_dense(layer)
-            case Pool(name, source, kind, kernel, stride):
+            case Pool(name, source, what, kernel, stride):
                 window = _window(kernel, kernel, stride, stride, "SAME")
-                self._append_once(name, "MAX_POOL_2D" if kind == "max" else "AVERAGE_POOL_2D", (source,), shape, window)
+                kind = "MAX_POOL_2D" if what == "max" else "AVERAGE_POOL_2D"
+                self._append_once(name, kind, (self.tensor_of[source],), shape, window)
             case GlobalAveragePool(name, source):
                 height, width, _ = self.shapes[source]
                 if height == width == 1:
                     self.tensor_of[name] = self.tensor_of[source]
                 else:
                     window = _window(height, width, height, width, "VALID")
-                    self._append_once(name, "AVERAGE_POOL_2D", (source,), shape, window)
+                    self._append_once(name, "AVERAGE_POOL_2D", (self.tensor_of[source],), shape, window)
             case Add(name, left, right, activation):
-                self._append_once(name, "ADD", (left, right), shape, None, activation)
+                operands = (self.tensor_of[left], self.tensor_of[right])
+                self._append_once(name, "ADD", operands, shape, None, _ACTIVATIONS[activation])
             case Concat(name, names):
-                if len(names) == 1:
-                    self.tensor_of[name] = self.tensor_of[names[0]]
-                elif not self.images.isdisjoint(self.tensor_of[source] for source in names):
+                inputs = tuple([self.tensor_of[source] for source in names])
+                if len(inputs) == 1:
+                    self.tensor_of[name] = inputs[0]
+                elif not self.images.isdisjoint(inputs):
                     raise InvalidArchitecture(
                         f"layer {name} joins the input image with other maps, which would take its scale from it; "
                         "put a convolution between"
                     )
                 else:
-                    self._append_once(name, "CONCATENATION", names, shape)
+                    self._append_once(name, "CONCATENATION", inputs, shape)
 
     def _append(
         self,
         name: str,
         kind: str,
-        names: tuple[str, ...],
-        shape: Shape,
+        inputs: tuple[int, ...],
+        shape: tuple[int, ...],
         weights: tuple[int, ...] = (),
         bias: int = 0,
         window: int8.Window | None = None,
-        activation: str = "none",
-    ) -> None:
-        self.tensor_of[name] = len(self.tensors)
-        inputs = tuple(self.tensor_of[source] for source in names)
-        self.operators.append(
-            Operator(name, kind, inputs, len(self.tensors), weights, bias, window, _ACTIVATIONS[activation])
-        )
+        activation: int8.Activation = "NONE",
+    ) -> int:
+        """Append an operator and its output, whose index it returns."""
+        output = len(self.tensors)
+        self.operators.append(Operator(name, kind, inputs, output, weights, bias, window, activation))
         self.tensors.append(Tensor(name, (1, *shape), "int8"))
+        return output
 
     def _append_once(
         self,
         name: str,
         kind: str,
-        names: tuple[str, ...],
+        inputs: tuple[int, ...],
         shape: Shape,
         window: int8.Window | None = None,
-        activation: str = "none",
+        activation: int8.Activation = "NONE",
     ) -> None:
         """Append an operator without parameters, unless the same value has been computed before."""
-        inputs = [self.tensor_of[source] for source in names]
-        value = (kind, *(sorted(inputs) if kind == "ADD" else inputs), window)
+        value = (kind, tuple(sorted(inputs)) if kind == "ADD" else inputs, window)
         if value not in self.known:
             self.known[value] = len(self.operators)
-            self._append(name, kind, names, shape, (), 0, window, activation)
+            self.tensor_of[name] = output = self._append(name, kind, inputs, shape, (), 0, window, activation)
             if window is not None and inputs[0] in self.images:
-                self.images.add(self.tensor_of[name])
+                self.images.add(output)
             return
         first = self.operators[self.known[value]]
-        if first.activation != _ACTIVATIONS[activation]:
+        if first.activation != activation:
             raise InvalidArchitecture(
                 f"layers {first.name} and {name} add the same maps with different activations; keep one of them"
             )
@@ -162,22 +182,14 @@ class _Lowering:
 
     def _append_dense(self, layer: Dense) -> None:
         source = self.tensor_of[layer.source]
-        inputs = prod(self.shapes[layer.source])
-        if self.tensors[source].shape[-1] != inputs:
-            name = f"{layer.name}_flatten"
-            self.operators.append(Operator(name, "RESHAPE", (source,), len(self.tensors)))
-            source = len(self.tensors)
-            self.tensors.append(Tensor(name, (1, inputs), "int8"))
-        self.tensor_of[layer.name] = len(self.tensors)
+        values = prod(self.shapes[layer.source])
+        if self.tensors[source].shape[-1] != values:
+            source = self._append(f"{layer.name}_flatten", "RESHAPE", (source,), (values,))
         self.dense[layer.name] = layer
-        weights = (layer.units, inputs)
-        activation = _ACTIVATIONS[layer.activation]
-        self.operators.append(
-            Operator(
-                layer.name, "FULLY_CONNECTED", (source,), len(self.tensors), weights, layer.units, None, activation
-            )
+        weights, activation = (layer.units, values), _ACTIVATIONS[layer.activation]
+        self.tensor_of[layer.name] = self._append(
+            layer.name, "FULLY_CONNECTED", (source,), (layer.units,), weights, layer.units, None, activation
         )
-        self.tensors.append(Tensor(layer.name, (1, layer.units), "int8"))
 
     def _require_lowerable(self, layer: Layer, dense: Dense) -> None:
         if not isinstance(layer, Dense):

@@ -32,6 +32,7 @@ setup(
         "torch==2.15.0",
         "torchvision==0.29.2",
     ],
+    entry_points={"console_scripts": ["automcu = automcu.cli:main"]},
     extras_require={
         "dev": [
             "hypothesis>=6.150",

@@ -82,6 +82,8 @@ class Deployer:
                 {
                     "space": architecture.space,
                     "fingerprint": architecture.fingerprint,
+                    "input_shape": task.input_shape,
+                    "class_count": task.class_count,
                     "description": json.loads(architecture.text),
                 }
             ),

@@ -1,0 +1,223 @@
+"""The command `automcu`: does a model fit a board (`check`), and which boards there are (`boards`).
+
+Exit code 0: it fits; 1: it does not; 2: it could not be judged, told in one sentence on stderr (with `--json` also as
+`{"error": ...}` on stdout); 130: interrupted. Heavy imports wait until they are needed.
+"""
+
+import io
+import json
+import math
+import os
+import re
+import sys
+import traceback
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, get_args
+
+from automcu.errors import AutoMCUError, ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from automcu.architecture import Shape
+    from automcu.check import Judged, Model
+
+_BYTES_PER_KB = 1000  # as in the configuration
+_LARGEST = 1e12
+_OPTIONS = (
+    (r"feasibility\.time_limit_seconds", "--time-limit"),
+    (r"feasibility\.stedgeai", "--stedgeai"),
+    (r"(?:feasibility\.tier|feasibility)=", "--tier "),
+    (r"deploy\.runtime=", "--runtime "),
+)
+"""Keys of a run's configuration, as errors name them, and what they are called on this command line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default this process's; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of layers may be in any script
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(given)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(given: Sequence[str]) -> int:
+    code = 2
+    try:
+        asked = _parser().parse_args(given)
+        code, lines = asked.run(asked)
+        _print(lines)
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
+    except AutoMCUError as error:
+        return _fail(str(error), given)
+    except MemoryError:
+        return _fail("not enough memory to judge this model; give a smaller one", given)
+    except OSError as error:
+        return _fail(f"cannot write ({error.strerror}); free disk space, or write elsewhere", given)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        return _fail(f"internal error, {type(error).__name__} at {place}; please report it with this command", given)
+    return code
+
+
+def _fail(message: str, given: Sequence[str]) -> int:
+    """Tell an error, with what this command line calls things; returns the exit code."""
+    for key, option in _OPTIONS:
+        message = re.sub(key, option, message)
+    with suppress(OSError):
+        if "--json" in given:
+            _print([json.dumps({"error": message})])
+    with suppress(OSError):
+        print(_printable(f"automcu: {message}"), file=sys.stderr, flush=True)
+    return 2
+
+
+def _print(lines: Iterable[str]) -> None:
+    print("\n".join(map(_printable, lines)), flush=True)
+
+
+def _printable(line: str) -> str:
+    """`line` without control characters, which names in a hostile file may hold."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; `{self.prog} --help` lists what can be given")
+
+
+def _parser() -> ArgumentParser:
+    from automcu import __version__
+    from automcu.feasibility.choice import Runtime, TierName
+
+    parser = _Parser(prog="automcu", description="Does an int8 network fit an STM32 board?", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"automcu {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser(
+        "check",
+        help="judge a model against one board, several, or all",
+        description="Judge a model against boards. Exit code 0: it fits every board named (with all: at least one); "
+        "1: it does not; 2: it could not be judged. See docs/check.md.",
+        allow_abbrev=False,
+    )
+    check.add_argument("model", metavar="MODEL", help="an int8 .tflite file, or a bundle's architecture.json")
+    check.add_argument("--board", action="append", required=True, metavar="NAME", help="repeatable; all: every board")
+    check.add_argument("--input", type=_shape, metavar="HxWxC", help="input of an architecture, such as 32x32x3")
+    check.add_argument("--classes", type=_count, metavar="N", help="number of classes of an architecture")
+    check.add_argument("--tier", choices=get_args(TierName), default="auto", help="what judges (auto)")
+    check.add_argument("--runtime", choices=get_args(Runtime), default="automcu", help="whose runtime (automcu)")
+    check.add_argument("--tool-version", metavar="V", help="of ST Edge AI, for st_estimate and st_cloud")
+    check.add_argument("--stedgeai", default="stedgeai", metavar="PATH", help="ST Edge AI's program (found on PATH)")
+    check.add_argument("--time-limit", type=_positive, default=120.0, metavar="S", help="for one report (120 s)")
+    check.add_argument("--ram-kb", type=_kilobytes, metavar="KB", help="allow less RAM than the board has")
+    check.add_argument("--flash-kb", type=_kilobytes, metavar="KB", help="allow less Flash (KB of 1,000 bytes)")
+    check.add_argument("--macs", type=_count, metavar="N", help="most multiply-accumulates")
+    check.add_argument("--latency-ms", type=_positive, metavar="MS", help="longest inference, by the estimate")
+    check.add_argument("--plot", type=_png, metavar="FILE.png", help="draw the memory timeline")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.set_defaults(run=_check)
+
+    boards = commands.add_parser("boards", help="list the boards", description="List the boards.", allow_abbrev=False)
+    boards.add_argument("--json", action="store_true", help="print a JSON list")
+    boards.set_defaults(run=_boards)
+    return parser
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= _LARGEST:
+        raise ArgumentTypeError(f"{text!r:.40} is no number above 0")
+    return number
+
+
+def _kilobytes(text: str) -> int:
+    return max(1, round(_positive(text) * _BYTES_PER_KB))
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,12}", text) or int(text) == 0:
+        raise ArgumentTypeError(f"{text!r:.40} is no whole number above 0")
+    return int(text)
+
+
+def _shape(text: str) -> "Shape":
+    found = re.fullmatch("([0-9]{1,4})x([0-9]{1,4})x([0-9]{1,4})", text.lower())
+    if found is None or "0" in (extents := [str(int(extent)) for extent in found.groups()]):
+        raise ArgumentTypeError(f"{text!r:.40} is no HEIGHTxWIDTHxCHANNELS, such as 32x32x3")
+    return int(extents[0]), int(extents[1]), int(extents[2])
+
+
+def _png(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise ArgumentTypeError(f"{text!r:.80} is no name of a picture, such as timeline.png")
+    if not path.parent.is_dir():
+        raise ArgumentTypeError(f"the folder {str(path.parent)!r:.80} does not exist")
+    return path
+
+
+def _check(asked: Namespace) -> tuple[int, Iterable[str]]:
+    from automcu.board_table import load_board, load_boards
+    from automcu.check import Limits, explain, judge, largest, read_model, smallest_that_fits
+    from automcu.feasibility.choice import TierSettings
+    from automcu.report.check import json_check, text_check
+
+    every_board = [name.lower() for name in asked.board] == ["all"]
+    if every_board:
+        by_st = asked.runtime == "st" or asked.tier in ("stedgeai", "st_cloud")
+        boards = [board for board in load_boards() if board.stedgeai_target is not None or not by_st]
+    else:
+        boards = list({board.name: board for board in map(load_board, asked.board)}.values())
+    model = read_model(Path(asked.model), asked.input, asked.classes)
+    limits = Limits(asked.ram_kb, asked.flash_kb, asked.macs, asked.latency_ms)
+    settings = TierSettings(asked.stedgeai, asked.tool_version, asked.time_limit)
+    judged = judge(model, boards, asked.tier, asked.runtime, settings, limits)
+    if every_board:
+        chosen = smallest_that_fits(judged) or largest(judged)
+        judged = tuple(explain(model, one) if one is chosen else one for one in judged)
+        fits = chosen.fits
+    else:
+        judged = tuple(explain(model, one) for one in judged)
+        fits = all(one.fits for one in judged)
+    primary = next(one for one in judged if not every_board or one.board == chosen.board)
+    if asked.plot is not None:
+        _draw(asked.plot, model, primary)
+    if asked.json:
+        return int(not fits), [json.dumps(json_check(model, judged, primary, every_board))]
+    return int(not fits), text_check(model, judged, primary, every_board)
+
+
+def _draw(path: Path, model: "Model", judged: "Judged") -> None:
+    from automcu.graph.planner import plan_memory
+    from automcu.report.timeline import plot_timeline
+
+    plan = plan_memory(model.graph)
+    picture = plot_timeline(model.graph, plan, judged.arena_limit_bytes, model.path.name, judged.board.name)
+    try:
+        path.write_bytes(picture)
+    except OSError as error:
+        raise OutputError(f"cannot write {path} ({error.strerror}); give --plot a file that can be written") from error
+
+
+def _boards(asked: Namespace) -> tuple[int, Iterable[str]]:
+    from automcu.board_table import load_boards
+    from automcu.report.check import json_boards, text_boards
+
+    boards = load_boards()
+    return 0, [json.dumps(json_boards(boards))] if asked.json else text_boards(boards)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

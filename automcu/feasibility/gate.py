@@ -4,7 +4,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 from automcu.architecture import Architecture
 from automcu.board import Board, Budget, Violation
 from automcu.errors import BudgetTooSmall, ConfigError
+from automcu.feasibility.findings import with_changes
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower
@@ -166,7 +167,7 @@ class Gate:
         for tier in self._quick:
             verdict = self._judge(tier, graph, _no_file)
             if not verdict.fits:
-                return verdict
+                return replace(verdict, violations=with_changes(graph, tier, self._budget, verdict.violations))
         return verdict if self._vendor is None else None
 
     def _judge(self, tier: FeasibilityTier, graph: Int8Graph, model_file: Callable[[], Path]) -> Verdict:

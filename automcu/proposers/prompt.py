@@ -135,9 +135,9 @@ def _tried(history: History) -> Iterable[str]:
     for stop in history.stopped:
         yield _line(stop.candidate, f"accuracy {stop.trial.validation_accuracy:.4f}, {_costs(stop.report)}")
     if history.rejected:
-        yield "Latest rejected, with the limit broken and the layer that decides the figure:"
+        yield "Latest rejected: the limit broken, the layer that decides the figure, edits that would lower it:"
     for reject in history.rejected:
-        why = quoted("; ".join(str(violation) for violation in reject.violations), 300)
+        why = quoted("; ".join(str(violation) for violation in reject.violations), 700)
         yield _line(reject.candidate, why)
     if history.failed:
         yield "Latest failed:"

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from automcu.architecture import Shape
 from automcu.board import Board, Budget, Violation
-from automcu.errors import CandidateFailure, ConfigError, DataError
+from automcu.errors import CandidateFailure, ConfigError, DataError, InvalidArchitecture
 from automcu.feasibility.choice import Runtime, TierName, TierSettings, choose
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.int8 import Int8Graph
@@ -21,7 +21,8 @@ from automcu.results import FeasibilityReport
 MODEL_LIMIT_BYTES = 128_000_000
 ARCHITECTURE_LIMIT_BYTES = 1_000_000
 MAX_CLASSES = 100_000
-_GRAPH_TIERS = ("planner", "st_estimate")
+GRAPH_TIERS = ("planner", "st_estimate")
+"""Tiers that need no file, so that changes of the network can be tried by them."""
 _KEYS = {"space", "description", "fingerprint", "input_shape", "class_count"}
 _FORM = "give the architecture.json of a bundle: an object with space and description"
 
@@ -142,7 +143,10 @@ def _architecture(path: Path, content: bytes, input_shape: Shape | None, class_c
     from automcu.spaces import make_space
 
     space = make_space(document["space"], input_shape, class_count)
-    graph = lower(space.build(space.parse(document["description"])))
+    try:
+        graph = lower(space.build(space.parse(document["description"])))
+    except InvalidArchitecture as error:
+        raise InvalidArchitecture(f"{path}: {error}") from error
     return Model(path, graph, is_tflite=False)
 
 
@@ -160,11 +164,11 @@ def _read_json(path: Path, content: bytes) -> object:
         raise ValueError(f"{constant} is no JSON number")
 
     try:
-        return json.loads(content, object_pairs_hook=unique, parse_constant=refuse)
+        return json.loads(content.decode(), object_pairs_hook=unique, parse_constant=refuse)
     except RecursionError:
         raise DataError(f"{path} is nested too deeply; {_FORM}") from None
     except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error!s:.100}); {_FORM}") from None
+        raise DataError(f"{path} is no JSON ({str(error).split(';')[0]:.100}); {_FORM}") from None
 
 
 def judge(
@@ -198,7 +202,7 @@ def judge(
 
 def explain(model: Model, judged: Judged) -> Judged:
     """`judged` with cheaper changes for what is broken, where its tier judges from the graph alone."""
-    if judged.fits or judged.tier.name not in _GRAPH_TIERS:
+    if judged.fits or judged.tier.name not in GRAPH_TIERS:
         return judged
     from automcu.feasibility.findings import with_changes
 

@@ -138,7 +138,7 @@ def _positive(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number <= _LARGEST:
-        raise ArgumentTypeError(f"{text!r:.40} is no number above 0")
+        raise ArgumentTypeError(f"{text!r:.40} is no number above 0, or too large")
     return number
 
 
@@ -174,7 +174,9 @@ def _check(asked: Namespace) -> tuple[int, Iterable[str]]:
     from automcu.feasibility.choice import TierSettings
     from automcu.report.check import json_check, text_check
 
-    every_board = [name.lower() for name in asked.board] == ["all"]
+    every_board = "all" in (name.lower() for name in asked.board)
+    if every_board and len(asked.board) > 1:
+        raise ConfigError("--board all takes every board; give it alone, or name boards without it")
     if every_board:
         by_st = asked.runtime == "st" or asked.tier in ("stedgeai", "st_cloud")
         boards = [board for board in load_boards() if board.stedgeai_target is not None or not by_st]

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any
 
 from automcu.board import CYCLES_PER_MAC, Board, Resource, Violation
-from automcu.check import Judged, Model, size
+from automcu.check import GRAPH_TIERS, Judged, Model, size
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.planner import MemoryPlan, plan_memory
 from automcu.report.timeline import alive_bytes, short_name, text_timeline
 
 SMALLEST = "smallest by RAM, then Flash, then clock"
-_SINGLE_TARGET_TIERS = ("planner", "tflm")
+_COLUMNS = 100
+_PLANNED_TIERS = ("planner", "tflm")  # whose arena is the planner's
 _SENTENCES = {
     "ram": "Needs {value} of RAM{parts}, {over} more than the {limit} allowed; decided by {binding}.",
     "flash": "Needs {value} of Flash{parts}, {over} more than the {limit} allowed; heaviest layer: {binding}.",
@@ -52,7 +54,7 @@ def text_check(model: Model, judged: Sequence[Judged], primary: Judged, every_bo
             yield ""
             yield from _findings(one)
     yield ""
-    if report.tier not in _SINGLE_TARGET_TIERS:
+    if report.tier not in _PLANNED_TIERS:
         yield "layers and timeline are by AutoMCU's planner; ST's tool fuses layers and places tensors its own way"
     yield from _layers(graph, plan)
     yield ""
@@ -62,10 +64,24 @@ def text_check(model: Model, judged: Sequence[Judged], primary: Judged, every_bo
 def _findings(judged: Judged) -> Iterator[str]:
     yield f"why {judged.board.name} does not fit:"
     for violation in judged.violations:
-        yield f"  {sentence(violation)}"
+        yield from _wrapped(sentence(violation), "  ")
         for change in violation.changes:
             outcome = "and everything fits" if change.fits else "not enough alone"
-            yield f"    cheaper: {change.text}: {_figure(violation.resource, change.value)}, {outcome}"
+            told = f"{change.text}: {_figure(violation.resource, change.value)}, {outcome}"
+            yield from _wrapped(f"cheaper: {told}", "    ")
+        if not violation.changes and judged.report.tier in GRAPH_TIERS:
+            yield "    no fewer channels in one layer would lower it"
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return wrap(
+        text,
+        _COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def sentence(violation: Violation) -> str:

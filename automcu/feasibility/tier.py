@@ -47,13 +47,19 @@ def binding_layer(graph: Int8Graph, plan: MemoryPlan) -> str:
     For example `stage2_conv1 (in 32,768 B + out 16,384 B + 8,192 B of stem kept for stage2_add)`.
     """
     operator = graph.operators[plan.binding_operator]
-    sizes = {index: f"{graph.tensors[index].bytes:,} B" for index in plan.binding_tensors}
-    parts = [f"in {sizes[index]}" for index in dict.fromkeys(operator.inputs)]
-    parts.append(f"out {sizes[operator.output]}")
-    for index in plan.binding_tensors:
-        if index not in operator.inputs and index != operator.output:
-            readers = [op.name for op in graph.operators[plan.binding_operator + 1 :] if index in op.inputs]
-            parts.append(f"{sizes[index]} of {graph.tensors[index].name} kept for {', '.join(readers) or 'the output'}")
+    parts = [f"in {graph.tensors[index].bytes:,} B" for index in dict.fromkeys(operator.inputs)]
+    parts.append(f"out {graph.tensors[operator.output].bytes:,} B")
+    kept: dict[int, list[str]] = {index: [] for index in plan.binding_tensors}
+    for index in (*operator.inputs, operator.output):
+        kept.pop(index, None)
+    if kept:
+        for later in graph.operators[plan.binding_operator + 1 :]:
+            for index in dict.fromkeys(later.inputs):
+                if index in kept:
+                    kept[index].append(later.name)
+    for index, readers in kept.items():
+        tensor = graph.tensors[index]
+        parts.append(f"{tensor.bytes:,} B of {tensor.name} kept for {', '.join(readers) or 'the output'}")
     if plan.scratch_bytes:
         parts.append(f"scratch {plan.scratch_bytes:,} B")
     if plan.arena_bytes > plan.lower_bound_bytes:

@@ -1,99 +1,191 @@
 """The planner against a literal transcription of TFLM's greedy planner and against the laws of memory."""
 
 import random
-from math import prod
+from itertools import combinations, permutations
+from time import process_time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automcu.errors import InvalidArchitecture
 from automcu.graph.int8 import Int8Graph, Operator, Tensor
 from automcu.graph.lowering import lower
-from automcu.graph.network import INPUT, Add, Conv, Dense, GlobalAveragePool, Network
-from automcu.graph.planner import MemoryPlan, plan_memory
-from tests.graph.networks import random_network
+from automcu.graph.network import INPUT, Add, Concat, Conv, Dense, GlobalAveragePool, Layer, Network
+from automcu.graph.planner import MemoryPlan, ScratchBuffer, place_buffers, plan_memory
+from tests.graph.networks import chain_network, random_network
+from tests.graph.tflm_greedy import Buffer, aligned_buffers, tflm_greedy
+
+ANY_SIZE = st.integers(1, 300)
+ALIKE = st.sampled_from((16, 30, 32, 80, 160))
+"""Few sizes, so that sums often have the size of an operand."""
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> Int8Graph:
+def graphs(draw: st.DrawFn, most: int = 14, size: st.SearchStrategy[int] = ANY_SIZE) -> Int8Graph:
     """Random wirings of operators without meaning: any operator reads any earlier tensors."""
-    size = st.integers(1, 300)
     tensors = [Tensor("t", (1, draw(size)), "int8")]
     operators = []
-    for _ in range(draw(st.integers(1, 14))):
+    for _ in range(draw(st.integers(1, most))):
         inputs = tuple(draw(st.lists(st.integers(0, len(tensors) - 1), min_size=1, max_size=3)))
         kind = draw(st.sampled_from(("ADD", "ADD", "ADD", "MEAN")))
         operators.append(Operator(f"o{len(tensors)}", kind, inputs, len(tensors)))
         tensors.append(Tensor("t", (1, draw(size)), "int8"))
-    return Int8Graph(tuple(tensors), tuple(operators), (0,), (len(tensors) - 1,))
-
-
-def buffers(graph: Int8Graph, plan: MemoryPlan) -> list[tuple[int, int, int]]:
-    """Aligned size, first and last time of every tensor, then of every scratch buffer."""
-    found = [
-        (-(-tensor.bytes // 16) * 16, *lifetime) for tensor, lifetime in zip(graph.tensors, plan.lifetimes, strict=True)
-    ]
-    for time, operator in enumerate(graph.operators):
-        if operator.kind == "MEAN":
-            found.append((-(-4 * prod(graph.tensors[operator.output].shape) // 16) * 16, time, time))
-    return found
-
-
-def tflm_greedy(wanted: list[tuple[int, int, int]]) -> list[int]:
-    """Offsets by `GreedyMemoryPlanner::CalculateOffsetsIfNeeded`, as written there, bubble sort and all."""
-    ids = list(reversed(range(len(wanted))))
-    swapped = True
-    while swapped:
-        swapped = False
-        for i in range(1, len(ids)):
-            if wanted[ids[i - 1]][0] < wanted[ids[i]][0]:
-                ids[i - 1], ids[i] = ids[i], ids[i - 1]
-                swapped = True
-    placed: list[tuple[int, int]] = []  # (offset, buffer), sorted by offset, equal offsets in order of insertion
-    offsets = [0] * len(wanted)
-    for buffer in ids:
-        size, first, last = wanted[buffer]
-        candidate, prior = 0, None
-        for offset, other in [p for p in placed if not (wanted[p[1]][1] > last or wanted[p[1]][2] < first)]:
-            if prior is not None:
-                candidate = max(candidate, prior[0] + wanted[prior[1]][0])
-            if offset - candidate >= size:
-                break
-            prior = (offset, other)
-        else:
-            if prior is not None:
-                candidate = max(candidate, prior[0] + wanted[prior[1]][0])
-        offsets[buffer] = candidate
-        at = next((i for i, p in enumerate(placed) if p[0] > candidate), len(placed))
-        placed.insert(at, (candidate, buffer))
-    return offsets
+    outputs = draw(st.sets(st.integers(0, len(tensors) - 1), max_size=2)) | {len(tensors) - 1}
+    return Int8Graph(tuple(tensors), tuple(operators), (0,), tuple(sorted(outputs)))
 
 
 @given(graphs())
 def test_placement_is_tflms(graph: Int8Graph) -> None:
     plan = plan_memory(graph)
-    wanted = buffers(graph, plan)
+    wanted = aligned_buffers(graph, plan)
     expected = tflm_greedy(wanted)
-    assert list(plan.offsets) == expected[: len(graph.tensors)]
+    assert [*plan.offsets, *(buffer.offset for buffer in plan.scratch)] == expected
+    assert [(buffer.bytes, buffer.operator, buffer.operator) for buffer in plan.scratch] == wanted[len(graph.tensors) :]
     assert plan.arena_bytes == max(offset + size for offset, (size, _, _) in zip(expected, wanted, strict=True))
 
 
-@given(graphs())
-def test_tensors_alive_together_do_not_overlap(graph: Int8Graph) -> None:
+@given(st.randoms(use_true_random=False), st.integers(1, 150), st.sampled_from((3, 20, 200)))
+@settings(max_examples=50)
+def test_placement_of_many_buffers_is_tflms(rng: random.Random, count: int, longest: int) -> None:
+    wanted: list[Buffer] = []
+    for _ in range(count):
+        first = rng.randint(-1, 60)
+        wanted.append((16 * rng.randint(1, 12), first, first + rng.randint(0, longest)))
+    sizes, first, last = zip(*wanted, strict=True)
+    offsets, arena = place_buffers(sizes, first, last)
+    assert offsets == tflm_greedy(wanted)
+    assert arena == max(offset + size for offset, size in zip(offsets, sizes, strict=True))
+
+
+def test_no_buffers_need_no_arena() -> None:
+    assert place_buffers([], [], []) == ([], 0)
+
+
+def run_in_memory(graph: Int8Graph, plan: MemoryPlan) -> None:
+    """Write and read whole tensors where the plan puts them, in the order of the operators.
+
+    Every operator writes its output before it has read its operands, and scribbles on its scratch buffer. Only an ADD
+    may find an operand gone: when the sum lies exactly there, as it takes one element after the other.
+    """
+    memory = [-1] * plan.arena_bytes
+
+    def write(tensor: int) -> None:
+        begin = plan.offsets[tensor]
+        memory[begin : begin + graph.tensors[tensor].bytes] = [tensor] * graph.tensors[tensor].bytes
+        assert begin >= 0 and begin % 16 == 0 and len(memory) == plan.arena_bytes
+
+    def is_whole(tensor: int) -> bool:
+        begin = plan.offsets[tensor]
+        return set(memory[begin : begin + graph.tensors[tensor].bytes]) == {tensor}
+
+    scratch = {buffer.operator: buffer for buffer in plan.scratch}
+    for tensor in graph.inputs:
+        write(tensor)
+    for index, operator in enumerate(graph.operators):
+        assert all(is_whole(tensor) for tensor in operator.inputs)
+        write(operator.output)
+        if index in scratch:
+            begin, size = scratch[index].offset, scratch[index].bytes
+            memory[begin : begin + size] = [-2] * size
+        for tensor in operator.inputs:
+            in_place = (
+                operator.kind == "ADD"
+                and plan.offsets[tensor] == plan.offsets[operator.output]
+                and graph.tensors[tensor].bytes == graph.tensors[operator.output].bytes
+            )
+            assert in_place or is_whole(tensor)
+        assert is_whole(operator.output)
+    assert all(is_whole(tensor) for tensor in graph.outputs)
+
+
+@given(graphs() | graphs(14, ALIKE))
+def test_a_plain_plan_keeps_every_tensor_whole(graph: Int8Graph) -> None:
     plan = plan_memory(graph)
-    wanted = buffers(graph, plan)
-    placed = list(zip(plan.offsets, wanted[: len(graph.tensors)], strict=True))
-    for i, (offset, (size, first, last)) in enumerate(placed):
-        assert offset % 16 == 0 and offset + size <= plan.arena_bytes
-        for other_offset, (other_size, other_first, other_last) in placed[:i]:
-            together = first <= other_last and other_first <= last
-            assert not together or offset + size <= other_offset or other_offset + other_size <= offset
+    run_in_memory(graph, plan)
+    for operator in graph.operators:
+        assert all(plan.offsets[tensor] != plan.offsets[operator.output] for tensor in operator.inputs)
+
+
+@given(graphs() | graphs(14, ALIKE))
+def test_an_in_place_plan_is_sound_and_no_larger(graph: Int8Graph) -> None:
+    plain, plan = plan_memory(graph), plan_memory(graph, in_place_add=True)
+    run_in_memory(graph, plan)
+    assert plan.lower_bound_bytes <= plan.arena_bytes <= plain.arena_bytes
+    assert plan.lifetimes == plain.lifetimes
+
+
+def smallest_arena(wanted: list[Buffer]) -> int:
+    """The smallest arena there is: lowest offsets first, in every order (an optimum, pushed down, is one of them)."""
+    best = sum(size for size, _, _ in wanted)
+    for order in permutations(range(len(wanted))):
+        placed: dict[int, int] = {}
+        for buffer in order:
+            size, first, last = wanted[buffer]
+            offset = 0
+            for begin, other in sorted((begin, other) for other, begin in placed.items()):
+                if wanted[other][1] <= last and first <= wanted[other][2] and begin - offset < size:
+                    offset = max(offset, begin + wanted[other][0])
+            placed[buffer] = offset
+        best = min(best, max(offset + wanted[buffer][0] for buffer, offset in placed.items()))
+    return best
+
+
+@given(graphs(4, ALIKE))
+@settings(max_examples=40)
+def test_bounds_hold_against_brute_force(graph: Int8Graph) -> None:
+    plain, plan = plan_memory(graph), plan_memory(graph, in_place_add=True)
+    wanted = aligned_buffers(graph, plain)
+    best = smallest_arena(wanted)
+    assert plain.lower_bound_bytes <= best <= plain.arena_bytes
+    sums = [
+        (operand, operator.output)
+        for time, operator in enumerate(graph.operators)
+        for operand in dict.fromkeys(operator.inputs)
+        if operator.kind == "ADD" and operand not in graph.outputs and plain.lifetimes[operand][1] == time
+        if graph.tensors[operand].bytes == graph.tensors[operator.output].bytes
+    ]
+    for count in range(1, len(sums) + 1):
+        for chosen in combinations(sums, count):
+            if len({output for _, output in chosen}) == count:
+                best = min(best, smallest_arena(merged(wanted, chosen)))
+    assert best <= plan.arena_bytes
+
+
+def merged(wanted: list[Buffer], pairs: tuple[tuple[int, int], ...]) -> list[Buffer]:
+    """The buffers, with each output joined to the operand whose place it takes."""
+    joined = dict(enumerate(wanted))
+    for operand, output in sorted(pairs, reverse=True):
+        size, first, _ = joined[operand]
+        joined[operand] = (size, first, joined.pop(output)[2])
+    return list(joined.values())
+
+
+def test_an_in_place_sum_saves_its_size_at_the_peak() -> None:
+    layers = (
+        Conv("stem", INPUT, 8, 3, 1, "relu"),
+        Conv("inner", "stem", 8, 3, 1, "none"),
+        Add("sum", "inner", "stem", "relu"),
+        Dense("logits", "sum", 4, "none"),
+    )
+    graph = lower(Network((8, 8, 3), layers))
+    plain, plan = plan_memory(graph), plan_memory(graph, in_place_add=True)
+    assert plain.arena_bytes == 3 * 512 and plan.arena_bytes == plan.lower_bound_bytes == 2 * 512
+    assert plan.offsets[3] in (plan.offsets[1], plan.offsets[2])
+
+
+@pytest.mark.parametrize("outputs, arena", [((1,), 64), ((0, 1), 128)])
+def test_a_tensor_added_to_itself_is_overwritten_unless_it_is_an_output(outputs: tuple[int, ...], arena: int) -> None:
+    tensors = (Tensor("once", (1, 64), "int8"), Tensor("twice", (1, 64), "int8"))
+    graph = Int8Graph(tensors, (Operator("twice", "ADD", (0, 0), 1),), (0,), outputs)
+    assert plan_memory(graph).arena_bytes == 128
+    assert plan_memory(graph, in_place_add=True).arena_bytes == arena
 
 
 @given(graphs())
 def test_binding_operator_makes_the_lower_bound(graph: Int8Graph) -> None:
     plan = plan_memory(graph)
-    wanted = buffers(graph, plan)
+    wanted = aligned_buffers(graph, plan)
     alive = [sum(size for size, first, last in wanted if first <= time <= last) for time in range(len(graph.operators))]
     assert plan.lower_bound_bytes == max(alive) <= plan.arena_bytes
     assert alive[plan.binding_operator] == max(alive)
@@ -132,3 +224,34 @@ def test_a_skip_is_counted_at_the_peak() -> None:
     assert plan.lower_bound_bytes == 64 * (8 + 16 + 8) == plan.arena_bytes
     assert plan.binding_operator == 2
     assert plan.binding_tensors == (1, 2, 3)
+
+
+def test_scratch_is_placed_with_the_tensors() -> None:
+    tensors = (Tensor("map", (1, 4, 4, 8), "int8"), Tensor("mean", (1, 8), "int8"))
+    plan = plan_memory(Int8Graph(tensors, (Operator("mean", "MEAN", (0,), 1),), (0,), (1,)))
+    assert plan.scratch == (ScratchBuffer(operator=0, offset=128, bytes=32),)
+    assert plan.scratch_bytes == 32 and plan.arena_bytes == 128 + 32 + 16
+
+
+def wide_network(branches: int) -> Network:
+    names = tuple(f"c{i}" for i in range(branches))
+    layers: list[Layer] = [Conv("stem", INPUT, 16, 3, 2, "relu")]
+    layers += [Conv(name, "stem", 4 + 4 * (i % 5), 3, 1, "relu") for i, name in enumerate(names)]
+    return Network((32, 32, 3), (*layers, Concat("join", names), Dense("logits", "join", 10, "none")))
+
+
+@pytest.mark.parametrize("kind", ["chain", "wide"])
+def test_time_grows_about_linearly(kind: str) -> None:
+    """Ten times the operators take 16 times as long by n log n, and 100 times by n * n; 40 leaves room for noise."""
+
+    def seconds(operators: int) -> float:
+        network = wide_network(operators) if kind == "wide" else chain_network(random.Random(0), operators // 3)
+        graph = lower(network)
+        times = []
+        for _ in range(7):
+            began = process_time()
+            plan_memory(graph, in_place_add=True)
+            times.append(process_time() - began)
+        return min(times)
+
+    assert seconds(1000) < 40 * seconds(100)

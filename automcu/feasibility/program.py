@@ -1,8 +1,8 @@
 """Running a foreign program that may hang, fork, flood its output or print rubbish.
 
-Covered: no shell, stdin closed, an environment of few variables, a folder and a process group of its own, a time limit
-and an output limit that end the whole group. Not covered: what the program writes to disk, and a child that leaves its
-process group.
+Covered: no shell, stdin closed, an environment of few variables, a folder for work and temporary files, a process group
+of its own, a time limit and an output limit that end the whole group. Not covered: how much the program writes to disk
+or takes of memory, what it reads or sends, and a child that leaves its process group.
 """
 
 import os
@@ -17,8 +17,12 @@ from pathlib import Path
 
 from automcu.errors import InfraFailure
 
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "STEDGEAI_CORE_DIR")
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "STEDGEAI_CORE_DIR")
 _POLL_SECONDS = 0.05
+
+
+class ProgramFailure(InfraFailure):
+    """A program could not be started, did not end in time, or printed too much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,18 @@ class Completed:
     output: str
 
 
+def child_environment() -> dict[str, str]:
+    """The variables of this process's environment that a program is given, besides TMPDIR; no others, such as keys."""
+    return {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+
+
 def run_program(
     arguments: Sequence[str | Path], folder: Path, time_limit_seconds: float, output_limit_bytes: int = 4_000_000
 ) -> Completed:
-    """Run `arguments` in `folder` to its end.
+    """Run `arguments` to its end, in `folder`, where its temporary files go too.
 
-    Raises `InfraFailure` when the program cannot be started, takes longer than `time_limit_seconds` or prints more
-    than `output_limit_bytes`; its process group is killed first.
+    Raises `ProgramFailure` when the program cannot be started, takes longer than `time_limit_seconds` or prints more
+    than `output_limit_bytes`. Whatever happens, its process group is killed: no child of it outlives this call.
     """
     name = Path(arguments[0]).name
     deadline = time.monotonic() + time_limit_seconds
@@ -46,11 +55,11 @@ def run_program(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={key: os.environ[key] for key in _PASSED_ON if key in os.environ},
+            env=child_environment() | {"TMPDIR": str(folder)},
             start_new_session=True,
         )
     except OSError as error:
-        raise InfraFailure(f"{name} cannot be started ({error.strerror}); check its path and permissions") from error
+        raise ProgramFailure(f"{name} cannot be started ({error.strerror}); check its path and permissions") from error
     assert process.stdout is not None
     output = bytearray()
     try:
@@ -59,12 +68,12 @@ def run_program(
             open_ = True
             while True:
                 if time.monotonic() > deadline:
-                    raise InfraFailure(
+                    raise ProgramFailure(
                         f"{name} did not end within {time_limit_seconds:g} s; raise feasibility.time_limit_seconds or "
                         "use feasibility=planner"
                     )
                 if len(output) > output_limit_bytes:
-                    raise InfraFailure(
+                    raise ProgramFailure(
                         f"{name} printed more than {output_limit_bytes:,} bytes; check that it is the right program"
                     )
                 if open_ and selector.select(_POLL_SECONDS):

@@ -112,8 +112,6 @@ def _read_bytes(path: Path, limit: int) -> bytes:
             content = file.read(limit)
     except OSError as error:
         raise DataError(f"cannot read {path} ({error.strerror}); check the path and its permissions") from error
-    except ValueError:  # a NUL in the name
-        raise DataError(f"{str(path)!r} is no file name; correct it") from None
     if not content:
         raise DataError(f"{path} is empty; give a .tflite file, or an architecture.json")
     return content

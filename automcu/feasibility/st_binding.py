@@ -56,13 +56,13 @@ def _alive(layers: Sequence[StLayer]) -> Iterator[list[StBuffer]]:
 def _operator_of(graph: Int8Graph, layers: Sequence[StLayer], position: int) -> int | None:
     """The operator that a layer of ST's stands for: of several that it fuses, the one with weights, if any."""
     node = layers[position].node
-    if node is None or node >= len(graph.operators):
-        return None
+    nodes = {layer.node for layer in layers}
+    if node is None or any(index is not None and index >= len(graph.operators) for index in nodes):
+        return None  # the file's numbers are not those of the graph, which leaves out arithmetic on shapes
     parts = takewhile(lambda layer: layer.node == node, layers[position:])  # such as padding before a convolution
     *_, end = parts
     if sum(buffer.bytes for buffer in end.outputs) != graph.tensors[graph.operators[node].output].bytes:
         return None
-    nodes = {layer.node for layer in layers}
     makers = {operator.output: position for position, operator in enumerate(graph.operators)}
     index = node
     while not graph.operators[index].weights:

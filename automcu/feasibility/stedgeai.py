@@ -48,8 +48,8 @@ class StEdgeAi:
     """ST Edge AI's figures for one series of parts, such as `stm32f4`: the exact one, as its kernels differ by core.
 
     Activations, weights, MACs and runtime are the tool's own, and so is the binding layer where its report tells the
-    placement (`binding_by_st`); otherwise the binding layer is AutoMCU's, as heaviest and busiest layer always are. No
-    margin is added.
+    placement (`binding_by_st`); otherwise the binding layer is AutoMCU's, as heaviest and busiest layer always are, and
+    the MACs where the report counts none. No margin is added.
     """
 
     name = "stedgeai"

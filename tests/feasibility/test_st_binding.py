@@ -84,6 +84,13 @@ def test_a_placement_that_does_not_match_names_nothing() -> None:
         assert binding_by_st(graph, report_of(*moved, activations_bytes=5_096)) is None
 
 
+def test_numbers_that_are_not_those_of_the_graph_name_nothing() -> None:
+    """A file that computes shapes has operators which the graph leaves out: sizes may match by chance."""
+    *most, logits = LAYERS
+    report = report_of(*most, replace(logits, node=7), activations_bytes=5_096)
+    assert binding_by_st(lower(RESIDUAL), report) is None
+
+
 def test_fused_operators_bear_the_name_of_the_one_with_weights() -> None:
     layers = (
         Conv("stem", INPUT, 8, 3, 1, "relu"),

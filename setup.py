@@ -10,6 +10,7 @@ setup(
     packages=find_packages(include=["automcu", "automcu.*"]),
     python_requires=">=3.11,<3.14",
     install_requires=[
+        "httpx>=0.28",
         "hydra-core==1.3.*",
         # 1.82.7 and 1.82.8 were compromised releases (BerriAI/litellm#24512).
         "litellm>=1.106.2,<2,!=1.82.7,!=1.82.8",

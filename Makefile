@@ -43,6 +43,7 @@ lock: .venv/.ready ## Renew requirements.lock from setup.py
 
 bench: .venv/.ready ## The benchmarks, printed as rates and ratios
 	$(BIN)/python -m benchmarks.search_overhead
+	$(BIN)/python -m benchmarks.feasibility
 
 clean: ## Remove .venv and the tools' caches; run folders stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -104,11 +104,11 @@ def place_buffers(sizes: Sequence[int], first: Sequence[int], last: Sequence[int
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same bytes in as few spans as possible."""
+    """The same bytes in as few spans as possible; what is placed at one time does not overlap."""
     merged: list[tuple[int, int]] = []
     for begin, end in sorted(spans):
-        if merged and begin <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        if merged and begin == merged[-1][1]:
+            merged[-1] = (merged[-1][0], end)
         else:
             merged.append((begin, end))
     return merged

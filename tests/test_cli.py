@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,17 @@ def test_the_picture(capsys: Capture, tmp_path: Path) -> None:
     picture = tmp_path / "timeline.png"
     assert told(capsys, "check", MODEL, *PLANNER, "--plot", picture)[0] == 0
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and picture.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", ["$\\frac{", "\x1b[31m", "\u5c42", "x" * 10_000, "/", ""])
+def test_a_picture_of_odd_names(name: str, capsys: Capture, tmp_path: Path) -> None:
+    pool = {"FilterHeight": 2, "FilterWidth": 2, "StrideH": 1, "StrideW": 1, "Padding": 0}
+    operator = O("MAX_POOL_2D", (0,), (1,), "Pool2DOptions", pool)
+    path = tmp_path / "$odd$\u5c42.tflite"
+    path.write_bytes(build([T((1, 8, 8, 4)), T((1, 8, 8, 4), name=name)], [operator], [0], [1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert told(capsys, "check", path, *PLANNER, "--plot", tmp_path / "odd.png")[0] == 0
 
 
 # start-up

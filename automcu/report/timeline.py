@@ -75,8 +75,12 @@ def text_timeline(graph: Int8Graph, plan: MemoryPlan, limit_bytes: int) -> Itera
     drawn = plan.arena_bytes <= limit_bytes <= plan.arena_bytes * _FAR or 0 < limit_bytes < plan.arena_bytes
     end = max(plan.arena_bytes, limit_bytes if drawn else 0)
     buffers, alive = blocks(graph, plan), alive_bytes(graph, plan)
-    yield f"memory timeline: arena of {plan.arena_bytes:,} B; a letter a tensor, '{SCRATCH}' scratch, '{FREE}' free" + (
-        f", '{LIMIT}' the board's limit" if drawn else ""
+    gaps = plan.arena_bytes - plan.lower_bound_bytes
+    yield f"memory timeline: arena of {plan.arena_bytes:,} B" + (
+        f", {gaps:,} B of it lost to gaps between tensors" if gaps else ""
+    )
+    yield f"(a letter a tensor, '{SCRATCH}' scratch, '{FREE}' free" + (
+        f", '{LIMIT}' the board's limit)" if drawn else ")"
     )
     if not drawn:
         where = "further right" if limit_bytes > 0 else "as the runtime alone takes more"
@@ -140,36 +144,48 @@ def plot_timeline(graph: Int8Graph, plan: MemoryPlan, limit_bytes: int, title: s
             axes.text(
                 (block.first + block.last) / 2,
                 (block.offset + block.bytes / 2) / 1000,
-                block.label if fits else block.letter,
+                _plain(block.label) if fits else block.letter,
                 rotation=90 if upright and fits else 0,
                 ha="center",
                 va="center",
                 fontsize=7,
                 color="black",
                 clip_on=True,
+                parse_math=False,
                 zorder=5,
             )
     if not far and limit_bytes > 0:
         axes.axhline(limit_bytes / 1000, color=_LIMIT_COLOR, linestyle="--", linewidth=1.4, zorder=4)
-    told = f"{board} leaves {limit_bytes / 1000:,.1f} KB for the arena"
+    where = ", above this picture" if far else " (dashed line)" if limit_bytes > 0 else ""
+    axes.set_title(
+        f"{_plain(title[:60])}: {_peak(graph, plan)}\n"
+        f"{board} leaves {max(0, limit_bytes) / 1000:,.1f} KB for the arena{where}",
+        fontsize=10,
+        parse_math=False,
+    )
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(0, top * 1.06 / 1000)
     axes.set_ylabel("arena offset (KB of 1,000 bytes)")
-    axes.set_title(
-        f"{title}: arena {plan.arena_bytes / 1000:,.1f} KB, peak at {short_name(graph.operators[binding].name)}\n"
-        f"{told}{', above this picture' if far else ' (dashed line)' if limit_bytes > 0 else ''}",
-        fontsize=10,
-    )
     every = -(-count // _NAMED_OPERATORS)
-    axes.set_xticks(range(0, count, every))
-    axes.set_xticklabels(
-        [f"{index} {short_name(graph.operators[index].name)}" for index in range(0, count, every)],
-        rotation=90,
-        fontsize=7,
-    )
-    axes.get_xticklabels()[binding // every].set(color=_LIMIT_COLOR, weight="bold")
+    ticks = [binding, *(tick for tick in range(0, count, every) if abs(tick - binding) >= every)]
+    names = [f"{tick} {_plain(short_name(graph.operators[tick].name))}" for tick in ticks]
+    axes.set_xticks(ticks, names, rotation=90, fontsize=7, parse_math=False)
+    axes.get_xticklabels()[0].set(color=_LIMIT_COLOR, weight="bold")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=110)
     return sink.getvalue()
+
+
+def _peak(graph: Int8Graph, plan: MemoryPlan) -> str:
+    name = _plain(short_name(graph.operators[plan.binding_operator].name))
+    arena, bound = plan.arena_bytes / 1000, plan.lower_bound_bytes / 1000
+    if plan.arena_bytes == plan.lower_bound_bytes:
+        return f"arena {arena:,.1f} KB, all of it alive at {name}"
+    return f"arena {arena:,.1f} KB; {bound:,.1f} KB alive at {name}, the rest is lost to gaps"
+
+
+def _plain(name: str) -> str:
+    """`name` in characters that the picture's font has."""
+    return "".join(character if character.isascii() and character.isprintable() else "?" for character in name)

@@ -182,6 +182,12 @@ def test_json_has_the_promised_keys(capsys: Capture) -> None:
     assert document["quantization"] == "after int8 quantization"
 
 
+def test_every_key_is_documented(capsys: Capture) -> None:
+    documented = (ROOT / "docs/check.md").read_text()
+    _, text = told(capsys, "check", MODEL, "--board", "all", "--tier", "planner", "--json")
+    assert [key for key in json.loads(text) if f"`{key}`" not in documented] == []
+
+
 def test_json_errors_are_an_object_too(capsys: Capture) -> None:
     for arguments in (["check", "missing.tflite", *PLANNER], ["check", str(MODEL), *PLANNER, "--ram-kb", "0"]):
         assert main([*arguments, "--json"]) == 2

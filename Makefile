@@ -43,6 +43,8 @@ lock: .venv/.ready ## Renew requirements.lock from setup.py
 
 bench: .venv/.ready ## The benchmarks, printed as rates and ratios
 	$(BIN)/python -m benchmarks.search_overhead
+	$(BIN)/python -m benchmarks.exactness
+	$(BIN)/python -m benchmarks.soundness
 	$(BIN)/python -m benchmarks.feasibility
 
 clean: ## Remove .venv and the tools' caches; run folders stay

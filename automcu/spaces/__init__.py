@@ -5,18 +5,19 @@ from automcu.errors import ConfigError, InvalidArchitecture
 from automcu.spaces.mcu_cnn import McuCnnSpace
 from automcu.spaces.space import Space
 
-__all__ = ["Space", "make_space"]
+__all__ = ["SPACES", "Space", "make_space"]
 
-_SPACES = {McuCnnSpace.name: McuCnnSpace}
+SPACES = {McuCnnSpace.name: McuCnnSpace}
+"""The search spaces there are, by name."""
 
 
 def make_space(name: str, input_shape: Shape, class_count: int) -> Space:
     """The space of that name for a task. Raises `ConfigError` when there is none, or no network can serve the task."""
-    if name not in _SPACES:
-        raise ConfigError(f"no search space is named {name!r}; choose one of: {', '.join(sorted(_SPACES))}")
+    if name not in SPACES:
+        raise ConfigError(f"no search space is named {name!r}; choose one of: {', '.join(sorted(SPACES))}")
     if class_count < 2:
         raise ConfigError(f"{class_count} classes leave nothing to tell apart; give a task with at least 2")
-    space = _SPACES[name](input_shape, class_count)
+    space = SPACES[name](input_shape, class_count)
     try:
         space.build(space.smallest())
     except InvalidArchitecture as error:

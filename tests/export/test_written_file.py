@@ -109,7 +109,7 @@ def test_it_has_what_the_converters_file_has(converter: Converter) -> None:
         allocations = tier.allocations(written)
         assert allocations == tier.allocations(converted)
         assert allocations.head == plan_memory(graph).arena_bytes
-        assert 0 < len(converted) - len(written) < 1_200 + 200 * len(structure(written))  # names and metadata
+        assert 0 < len(converted) - len(written) < 1_200 + 320 * len(structure(written))  # names and metadata
     tier.close()
     assert kinds == KINDS
 

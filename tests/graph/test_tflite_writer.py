@@ -87,5 +87,8 @@ def test_what_lowering_does_not_make_is_refused() -> None:
     graph = Int8Graph((image, made), (Operator("made", "SOFTMAX", (0,), 1),), (0,), (1,))
     with pytest.raises(CandidateFailure, match="SOFTMAX cannot be written; give"):
         write_tflite(graph, 0)
+    graph = Int8Graph((image, made), (Operator("made", "ADD", (0,), 1, (1,)),), (0,), (1,))
+    with pytest.raises(CandidateFailure, match="ADD cannot be written; give"):
+        write_tflite(graph, 0)
     with pytest.raises(CandidateFailure, match="cannot be written; give"):
         write_tflite(read_tflite(shared("mlperf_tiny_models/kws_ref_model.tflite").read_bytes()), 0)

@@ -156,4 +156,5 @@ def _stage(block: str, /, **values: Any) -> Stage:
 
 
 def _nearest(allowed: tuple[Any, ...], value: Any) -> Any:
-    return value if value in allowed else min(allowed, key=lambda choice: abs(choice - value))
+    # Of equals the allowed one: 4.0 == 4, and the architecture's text must say 4.
+    return allowed[allowed.index(value)] if value in allowed else min(allowed, key=lambda choice: abs(choice - value))

@@ -8,10 +8,11 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 
 from automcu.actors.cluster import BOARD_RESOURCE
-from automcu.actors.roles import DeploymentActor, EvaluationActor, FeasibilityActor, ProposalActor
+from automcu.actors.pool import CheckPool, sentence
+from automcu.actors.roles import DeploymentActor, EvaluationActor, ProposalActor
 from automcu.deploy.bundle import write_bundle
 from automcu.executors.blueprint import Blueprint
 from automcu.run_folder import RunFolder, model_name, weights_name
@@ -31,8 +32,6 @@ from automcu.work import (
 )
 
 WAIT_SECONDS = 0.05
-CHECKS_PER_ACTOR = 8
-"""Checks under way per member of the feasibility pool: enough to hide Ray's latency, few enough to stay responsive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +49,10 @@ class RayExecutor:
         self._folder = folder
         self._slots = slots
         self._proposer = ProposalActor.remote(blueprint.make_proposer)
-        self._checkers = [FeasibilityActor.remote(blueprint.make_gate) for _ in range(blueprint.checkers)]
+        self._checks = CheckPool(blueprint.make_gate, blueprint.checkers)
         self._evaluator = EvaluationActor.remote(blueprint.make_evaluator, data)
         self._blueprint = blueprint
         self._data = data
-        self._checks = 0
         self._flights: dict[Any, _Flight] = {}
         self._to_train: deque[Train] = deque()
         self._training: set[int] = set()
@@ -66,7 +64,7 @@ class RayExecutor:
         flying = Counter(stage_of(flight.work) for flight in self._flights.values())
         return {
             "propose": 1 - flying["propose"],
-            "check": CHECKS_PER_ACTOR * len(self._checkers) - flying["check"],
+            "check": self._checks.room,
             "train": self._slots - len(self._training),
             "evaluate": 1 - flying["evaluate"],
             "test": 1 - flying["test"],
@@ -74,15 +72,13 @@ class RayExecutor:
         }
 
     def submit(self, work: Work) -> None:
-        """Begin `work` on its actor."""
+        """Begin `work` on its actor; checks begin with the next `wait`, together."""
         match work:
             case Propose():
                 stream = self._proposer.propose.options(num_returns="streaming").remote(work)
                 self._flights[stream] = _Flight(work, lambda outcome: (outcome,))
             case Check():
-                self._checks += 1
-                checker = self._checkers[self._checks % len(self._checkers)]
-                self._flights[checker.check.remote(work)] = _Flight(work, lambda outcome: (outcome,))
+                self._checks.submit(work)
             case Train():
                 self._training.add(work.candidate.id)
                 self._to_train.append(work)
@@ -108,13 +104,16 @@ class RayExecutor:
     def wait(self) -> Sequence[Outcome]:
         """What has come in; returns after `WAIT_SECONDS` at the latest."""
         outcomes: list[Outcome] = []
-        if self._flights:
-            ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=WAIT_SECONDS)
-            more, _ = ray.wait(list(self._flights), num_returns=len(self._flights), timeout=0)
+        self._checks.start()
+        pending = [*self._flights, *self._checks.pending]
+        if pending:
+            ready, _ = ray.wait(pending, num_returns=1, timeout=WAIT_SECONDS)
+            more, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
             for handle in dict.fromkeys([*ready, *more]):
-                outcomes += self._land(handle)
+                outcomes += self._checks.land(handle) if handle in self._checks.pending else self._land(handle)
+            self._checks.start()  # so that an actor need not wait while outcomes are recorded
         try:
-            outcome, weights = self._delivered.get(timeout=0 if self._flights else WAIT_SECONDS)
+            outcome, weights = self._delivered.get(timeout=0 if pending else WAIT_SECONDS)
             while True:
                 if outcome.candidate_id is not None:
                     if weights:
@@ -147,7 +146,7 @@ class RayExecutor:
         except RayError as error:
             self._flights.pop(handle, None)
             candidate_id = None if isinstance(flight.work, Propose) else flight.work.candidate.id
-            return (WorkFailed(stage_of(flight.work), candidate_id, True, _sentence(error)),)
+            return (WorkFailed(stage_of(flight.work), candidate_id, True, sentence(error)),)
         return flight.arrive(result)
 
     def _store_model(self, candidate_id: int, result: tuple[Outcome, bytes]) -> Sequence[Outcome]:
@@ -162,9 +161,3 @@ class RayExecutor:
         if files:
             write_bundle(self._folder.path / "best", files)
         return (outcome,)
-
-
-def _sentence(error: RayError) -> str:
-    kind = "the actor's process died" if isinstance(error, RayActorError) else type(error).__name__
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{kind}: {first}; see the cluster's logs, and its memory, if this repeats"

@@ -4,7 +4,7 @@ What may be repeated when an actor dies: a check and an evaluation, since they d
 since it changes nothing. A proposal costs money and a deployment may touch a board: the search decides on those.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import ray
 
@@ -46,6 +46,10 @@ class Feasibility:
     def __init__(self, make: Callable[[], Gate]) -> None:
         self._gate = make()
 
+    def screen(self, works: Sequence[Check]) -> Sequence[Checked | WorkFailed | None]:
+        """The gate's verdicts where it needs no slow tool, None for the others."""
+        return [steps.screen(self._gate, work) for work in works]
+
     def check(self, work: Check) -> Checked | WorkFailed:
         """The gate's verdict."""
         return steps.check(self._gate, work)
@@ -79,6 +83,7 @@ class Deployment:
 
 # A restarted proposer begins with an empty memory; the search then tells it everything again.
 ProposalActor = ray.remote(num_cpus=0, max_restarts=2, max_task_retries=0)(Proposal)
+# Ray's own retry makes a call wait for an actor that is being restarted; without it the call would fail at once.
 FeasibilityActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=1)(Feasibility)
 EvaluationActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=1)(Evaluation)
 # Created with the board's custom resource, so that no two deployments ever hold one board.

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from automcu.architecture import Task
+from automcu.architecture import Architecture, Task
 from automcu.board import Budget
 from automcu.deploy.deployer import Deployer
 from automcu.errors import AutoMCUError, InfraFailure
 from automcu.evaluation import Evaluator
-from automcu.feasibility.gate import Gate
+from automcu.feasibility.gate import Gate, Verdict
 from automcu.proposal import Proposer
 from automcu.results import EpochPoint, TrialResult
 from automcu.spaces.space import Space
@@ -65,11 +65,24 @@ def propose(proposer: Proposer, work: Propose) -> Iterator[Outcome]:
 
 def check(gate: Gate, work: Check) -> Checked | WorkFailed:
     """The gate's verdict on one candidate."""
+    checked = _checked(gate.check, work)
+    assert checked is not None  # `Gate.check` has a verdict on everything
+    return checked
+
+
+def screen(gate: Gate, work: Check) -> Checked | WorkFailed | None:
+    """The gate's verdict on one candidate, None when only its slow tool can give one."""
+    return _checked(gate.screen, work)
+
+
+def _checked(judge: Callable[[Architecture], Verdict | None], work: Check) -> Checked | WorkFailed | None:
     began = time.monotonic()
     try:
-        verdict = gate.check(work.candidate.architecture)
+        verdict = judge(work.candidate.architecture)
     except Exception as error:
         return failure("check", work.candidate.id, error)
+    if verdict is None:
+        return None
     return Checked(work.candidate.id, verdict.report, verdict.violations, time.monotonic() - began)
 
 

@@ -1,18 +1,26 @@
 """The same contract on Ray, and what only Ray can do: lose processes."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from automcu.architecture import Architecture
 from automcu.errors import ConfigError
 from automcu.executors.blueprint import Blueprint
+from automcu.feasibility.gate import Gate, Verdict
+from automcu.feasibility.planner_tier import PlannerTier
 from automcu.finished import Failed
 from automcu.search import Limits
 from tests.contracts.executor import (
+    BUDGET,
     HEADER,
     LIMITS,
+    SPACE,
     ExecutorContract,
     FailureContract,
     Misbehaving,
@@ -54,3 +62,34 @@ class TestRayFailures(RayRuns, FailureContract):
         finished, funnel, _ = self.run(blueprint(trainer), LIMITS, tmp_path)
         assert funnel.deployed == 1 and funnel.trained == LIMITS.max_trained
         assert not any(isinstance(end, Failed) for end in finished.values())
+
+    def test_checkers_whose_processes_die_are_replaced_and_all_candidates_end(self, tmp_path: Path) -> None:
+        deadly = replace(blueprint(), make_gate=partial(deadly_gate, tmp_path), checkers=2)
+        finished, funnel, _ = self.run(deadly, LIMITS, tmp_path / "run")
+        assert len(list(tmp_path.glob("death*"))) == DEATHS
+        assert funnel.deployed == 1 and sorted(finished) == list(range(1, funnel.proposed + 1))
+        assert not any(isinstance(end, Failed) for end in finished.values())
+
+
+DEATHS = 3
+"""One more than Ray's own retry hides."""
+
+
+def deadly_gate(folder: Path) -> Gate:
+    return DeadlyGate(SPACE, BUDGET, [PlannerTier()], folder=folder)
+
+
+class DeadlyGate(Gate):
+    """Ends its process in mid-batch, until that has happened `DEATHS` times."""
+
+    def __init__(self, *settings: Any, folder: Path) -> None:
+        super().__init__(*settings)
+        self._folder = folder
+
+    def screen(self, architecture: Architecture) -> Verdict | None:
+        verdict = super().screen(architecture)
+        for number in range(DEATHS):
+            with suppress(FileExistsError):
+                (self._folder / f"death{number}").touch(exist_ok=False)
+                die()
+        return verdict

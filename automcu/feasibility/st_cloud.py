@@ -38,7 +38,7 @@ from automcu.graph.int8 import Int8Graph
 from automcu.graph.planner import plan_memory
 from automcu.results import FeasibilityReport
 
-__all__ = ["ST_SERVICE", "Credentials", "StCloud", "credentials_from_environment"]
+__all__ = ["ST_SERVICE", "Credentials", "Service", "StCloud", "credentials_from_environment"]
 
 ST_SERVICE = Service()
 """The real service."""

@@ -34,7 +34,7 @@ from urllib.parse import quote, quote_plus
 import httpx
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, ValidationError
 
-from automcu.errors import AutoMCUError, ConfigError, InfraFailure
+from automcu.errors import ConfigError, InfraFailure
 from automcu.feasibility.st_cloud_http import Http, Pauses, Reply, Service
 from automcu.feasibility.st_errors import classify_error
 
@@ -110,7 +110,7 @@ class RunResult:
 @dataclass(frozen=True, slots=True)
 class _Run:
     state: str | None = None
-    result: RunResult | None = None
+    result: JsonValue = None
     error: JsonValue = None
     errors: JsonValue = None
     message: JsonValue = None
@@ -206,16 +206,17 @@ class Conversation:
         if started.runtime_id is None:
             if started.error is None and started.message is None:
                 raise self._not_understood("the analysis")
-            raise self._failed_run(started.error, started.message)
+            raise classify_error(1, self._told(started.error, started.message))
         pauses = Pauses(self._service.first_pause_seconds)
         while True:
             path = f"{tool}/run/{quote(str(started.runtime_id), safe='')}"
             run = self._read(TypeAdapter(_Run), await self._call("GET", path, "the run"), "the run")
             state = (run.state or "").lower()
             if state == "error":
-                raise self._failed_run(run.message, run.error, run.errors)
+                told = self._told(run.message, run.error, run.errors) or self._told(run.result)
+                raise classify_error(1, told)
             if run.result is not None:
-                return run.result
+                return self._read_result(run.result)
             if state == "done":
                 raise InfraFailure(
                     "ST Edge AI Developer Cloud ended the analysis without a result; try again later, or use "
@@ -356,14 +357,18 @@ class Conversation:
         texts = [part if isinstance(part, str) else _in_json(part) for part in parts if part is not None]
         return self._account.without_secrets("\n".join(texts))
 
-    def _failed_run(self, *parts: JsonValue) -> AutoMCUError:
-        return classify_error(1, self._told(*parts))
-
     def _read(self, form: TypeAdapter[_T], reply: Reply, what: str) -> _T:
         found = _parsed(form, reply.body)
         if found is None:
             raise self._not_understood(what)
         return found
+
+    def _read_result(self, value: JsonValue) -> RunResult:
+        try:
+            return TypeAdapter(RunResult).validate_python(value)
+        except ValidationError:
+            pass
+        raise self._not_understood("the run")
 
     def _not_understood(self, what: str) -> InfraFailure:
         return InfraFailure(

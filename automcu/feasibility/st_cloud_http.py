@@ -65,7 +65,7 @@ class Service:
 
 @cache
 def _trusted_authorities() -> ssl.SSLContext:
-    """For verification, which is always on; takes a while to load."""
+    """For verification, which is always on: the usual ones, or those of SSL_CERT_FILE. Takes a while to load."""
     return httpx.create_ssl_context()
 
 
@@ -96,20 +96,29 @@ class Reply:
 class Http:
     """An HTTP client for one purpose; use it in `async with`. `deadline` is a time of the running event loop's clock.
 
-    With `cookies`, those that are set live as long as this object; without, none are kept.
+    With `cookies`, those that are set live as long as this object; without, none are kept. Raises `ConfigError` when
+    the proxy or the certificates named by the environment cannot be used.
     """
 
     def __init__(self, service: Service, deadline: float, *, cookies: bool) -> None:
         policy = DefaultCookiePolicy() if cookies else DefaultCookiePolicy(allowed_domains=())
-        self._client = httpx.AsyncClient(
-            # Compression would let a small answer grow without limit. ST's own client passes for a browser.
-            headers={"User-Agent": f"Mozilla/5.0 (compatible; AutoMCU/{__version__})", "Accept-Encoding": "identity"},
-            cookies=CookieJar(policy),
-            timeout=_TIMEOUTS,
-            follow_redirects=False,
-            verify=_trusted_authorities(),
-            trust_env=service.base_url.startswith("https:"),  # proxies, and the authorities that a company adds
-        )
+        # Compression would let a small answer grow without limit. ST's own client passes for a browser.
+        headers = {"User-Agent": f"Mozilla/5.0 (compatible; AutoMCU/{__version__})", "Accept-Encoding": "identity"}
+        try:
+            self._client = httpx.AsyncClient(
+                headers=headers,
+                cookies=CookieJar(policy),
+                timeout=_TIMEOUTS,
+                follow_redirects=False,
+                verify=_trusted_authorities(),
+                trust_env=service.base_url.startswith("https:"),  # proxies are for what is not on this machine
+            )
+        except (ValueError, httpx.InvalidURL, ImportError, OSError):
+            # Not quoted: the address of a proxy may hold a password.
+            raise ConfigError(
+                "the proxy or the certificates that the environment names cannot be used; correct HTTPS_PROXY, "
+                "ALL_PROXY or SSL_CERT_FILE"
+            ) from None
         self._first_pause_seconds = service.first_pause_seconds
         self._deadline = deadline
 
@@ -141,6 +150,7 @@ class Http:
                 trouble = f"cannot be reached: {type(error).__name__}"
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
                     trouble += ", its TLS certificate is not trusted"
+                    break
             else:
                 if reply.status < 500 and reply.status != 429:
                     return reply

@@ -6,6 +6,7 @@ their own, as they are different hosts in reality.
 
 import json
 import secrets
+import ssl
 import threading
 import time
 import traceback
@@ -13,9 +14,16 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from automcu.feasibility.st_cloud import Credentials, Service
 
@@ -138,6 +146,8 @@ class StCloudServer:
     """What a run tells before it is done."""
     result: dict[str, Any] = field(default_factory=lambda: {"info": c_info(), "report": {}, "graph": None})
     refresh_works: bool = True
+    certificate: Path | None = None
+    """A file with certificate and key, to speak TLS."""
     requests: list[Request] = field(default_factory=list)
     secrets: set[str] = field(default_factory=lambda: {USERNAME, PASSWORD, quote(PASSWORD), quote_plus(PASSWORD)})
     """All that must never be shown: the account, and every token, code and cookie given out."""
@@ -307,6 +317,24 @@ def login_page(lt: str, text: str = "") -> str:
 <input type="submit" name="_eventId" value="Login"></form></body></html>"""
 
 
+def self_signed(path: Path) -> Path:
+    """Write a certificate for this machine that no authority has signed, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.Encoding.PEM
+    secret = key.private_bytes(form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(certificate.public_bytes(form) + secret)
+    return path
+
+
 # --- misbehaviours ------------------------------------------------------------------------------------------------
 
 
@@ -317,6 +345,12 @@ def status(code: int, body: str = "<html>no</html>", **headers: str) -> Misbehav
 
 def says(value: object, code: int = 200) -> Misbehaviour:
     return lambda handler: handler.answer_json(value, code)
+
+
+def expires(handler: Handler) -> None:
+    """The token given out is no longer good."""
+    handler.cloud.expire()
+    handler.answer(401, "")
 
 
 def drips(handler: Handler) -> None:
@@ -368,7 +402,13 @@ def running(**state: Any) -> Iterator[StCloudServer]:
     """The service, listening; at the end all its threads have ended."""
     cloud = StCloudServer(**state)
     servers = [Server(cloud) for _ in range(2)]
-    cloud.base_url, cloud.sso_url = (f"http://127.0.0.1:{server.server_port}" for server in servers)
+    scheme = "http"
+    if cloud.certificate is not None:
+        scheme, context = "https", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cloud.certificate)
+        for server in servers:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+    cloud.base_url, cloud.sso_url = (f"{scheme}://127.0.0.1:{server.server_port}" for server in servers)
     threads = [threading.Thread(target=server.serve_forever, args=(0.01,)) for server in servers]
     for thread in threads:
         thread.start()

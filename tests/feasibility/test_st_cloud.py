@@ -19,7 +19,7 @@ import pytest
 from automcu.errors import AutoMCUError, CandidateFailure, ConfigError, InfraFailure
 from automcu.feasibility.program import run_program
 from automcu.feasibility.st_cloud import ST_SERVICE, Credentials, StCloud, credentials_from_environment
-from automcu.feasibility.st_cloud_http import Service
+from automcu.feasibility.st_cloud_http import Service, _trusted_authorities
 from automcu.feasibility.st_errors import StArgumentError, StBenchError, StToolError, StUnsupportedLayer
 from automcu.feasibility.stedgeai import ASSUMED_CODE_BYTES, ASSUMED_RUNTIME_RAM_BYTES
 from automcu.feasibility.tier import FeasibilityTier
@@ -31,11 +31,13 @@ from tests.feasibility.st_cloud_server import (
     OLD_RESULT,
     PASSWORD,
     USERNAME,
+    Handler,
     Misbehaviour,
     StCloudServer,
     c_info,
     drips,
     echoes_secrets,
+    expires,
     floods,
     hangs_up,
     hangs_up_at_once,
@@ -43,11 +45,13 @@ from tests.feasibility.st_cloud_server import (
     login_page,
     running,
     says,
+    self_signed,
     status,
 )
 from tests.graph.shared_models import shared
 
 MODEL = b"TFL3 a model"
+IN_AN_HOUR = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 
 
 @pytest.fixture
@@ -105,10 +109,15 @@ def test_a_report_is_the_clouds_figures(cloud: StCloudServer, ask: Callable[...,
 
 
 def test_the_model_is_sent_judged_and_deleted(cloud: StCloudServer, ask: Callable[..., FeasibilityReport]) -> None:
-    stored = []
-    cloud.once("GET run", lambda handler: (stored.append(dict(cloud.models)), handler.answer_json({"state": "x"})))
+    stored: dict[str, bytes] = {}
+
+    def looks(handler: Handler) -> None:
+        stored.update(cloud.models)
+        handler.answer_json({"state": "running"})
+
+    cloud.once("GET run", looks)
     ask()
-    ((name, content),) = stored[0].items()
+    ((name, content),) = stored.items()
     assert content == MODEL
     assert name.isascii() and name.startswith("mod-le-1-") and hashlib.sha256(MODEL).hexdigest()[:16] in name
     assert not set(name) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
@@ -116,7 +125,7 @@ def test_the_model_is_sent_judged_and_deleted(cloud: StCloudServer, ask: Callabl
     analysis = next(request for request in cloud.requests if request.route == "POST analyze")
     assert analysis.path == "/api/4.0.0/stm32ai/analyze"
     arguments = json.loads(httpx.QueryParams(analysis.body.decode())["args"])
-    assert arguments | {"verbosity": 1} == {
+    assert arguments == {
         "model": name,
         "type": "tflite",
         "name": "network",
@@ -239,14 +248,14 @@ def test_a_licence_that_is_not_accepted(cloud: StCloudServer, ask: Callable[...,
 def test_a_token_that_expires_in_mid_run_is_refreshed(
     cloud: StCloudServer, ask: Callable[..., FeasibilityReport]
 ) -> None:
-    cloud.once("GET run", lambda handler: (cloud.expire(), handler.answer(401, "")))
+    cloud.once("GET run", says({"state": "running"}), expires)
     assert ask().weights_bytes == 1_204
     assert cloud.routes().count("POST refresh") == cloud.routes().count("GET authorize") == 1
 
 
 def test_a_refused_refresh_leads_to_a_new_sign_in(cloud: StCloudServer, ask: Callable[..., FeasibilityReport]) -> None:
     cloud.refresh_works = False
-    cloud.once("GET run", lambda handler: (cloud.expire(), handler.answer(401, "")))
+    cloud.once("GET run", says({"state": "running"}), expires)
     assert ask().weights_bytes == 1_204
     assert (cloud.routes().count("POST refresh"), cloud.routes().count("GET authorize")) == (1, 2)
 
@@ -300,6 +309,7 @@ def test_passing_trouble_is_overcome(
         ("GET run", status(404), "status 404"),
         ("GET run", says({"state": "done"}), "without a result"),
         ("GET run", says({"state": "done", "result": {}}), "form that AutoMCU does not know"),
+        ("GET run", says({"state": "done", "result": "fine"}), "in a form"),
         ("GET run", says({"result": {"info": c_info() | {"json_schema_version": "3.0"}}}), "schema version is '3.0'"),
         ("GET run", says({"result": {"info": c_info(weights=-1)}}), "cannot be read"),
         ("GET run", says({"result": {"graph": {"macc": 1, "memory_footprint": {"weights": 1}}}}), "form that"),
@@ -323,48 +333,48 @@ def test_lasting_trouble_is_an_infrastructure_failure(
 
 
 @pytest.mark.parametrize("trouble", [drips, is_silent], ids=["drips", "silent"])
-@pytest.mark.parametrize("route", ["GET versions", "GET login", "POST models", "GET run", "DELETE models"])
+@pytest.mark.parametrize("route", ["GET versions", "GET login", "POST models", "GET run"])
 def test_slow_answers_are_cut_off(
     cloud: StCloudServer, ask: Callable[..., FeasibilityReport], route: str, trouble: Misbehaviour
 ) -> None:
     cloud.always(route, trouble)
     began = time.monotonic()
-    if route == "DELETE models":
-        assert ask(time_limit_seconds=1.0).weights_bytes == 1_204
-    else:
-        with pytest.raises(InfraFailure, match=r"did not end within 0.5 s; raise feasibility.time_limit_seconds"):
-            ask(time_limit_seconds=0.5)
-    assert time.monotonic() - began < 2.0
+    with pytest.raises(InfraFailure, match=r"did not end within 0.3 s; raise feasibility.time_limit_seconds"):
+        ask(time_limit_seconds=0.3)
+    assert time.monotonic() - began < 5
+
+
+def test_a_deletion_that_drips_is_given_up(cloud: StCloudServer, ask: Callable[..., FeasibilityReport]) -> None:
+    cloud.always("DELETE models", drips)
+    began = time.monotonic()
+    assert ask(time_limit_seconds=1.5).weights_bytes == 1_204
+    assert time.monotonic() - began < 5
 
 
 def test_a_run_that_never_ends(cloud: StCloudServer, ask: Callable[..., FeasibilityReport]) -> None:
     cloud.always("GET run", says({"state": "in_queue", "progress": 0}))
-    with pytest.raises(InfraFailure, match="did not end within 1 s"):
-        ask(time_limit_seconds=1.0)
+    with pytest.raises(InfraFailure, match=r"did not end within 0.5 s"):
+        ask(time_limit_seconds=0.5)
     assert not cloud.models
     assert cloud.routes().count("GET run") < 15  # the pauses grow
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
-def test_the_pause_that_is_asked_for_is_kept(
-    cloud: StCloudServer, ask: Callable[..., FeasibilityReport], form: str
-) -> None:
-    when = "1" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    cloud.once("POST analyze", status(429, Retry_After=when))
+def test_the_pause_that_is_asked_for_is_kept(cloud: StCloudServer, ask: Callable[..., FeasibilityReport]) -> None:
+    cloud.once("POST analyze", status(429, Retry_After="1"))
     began = time.monotonic()
     ask()
-    assert time.monotonic() - began > 0.9
+    assert time.monotonic() - began >= 1.0
 
 
-@pytest.mark.parametrize("when", ["3600", "Fri, 31 Dec 2199 23:59:59 GMT"])
+@pytest.mark.parametrize("when", ["3600", IN_AN_HOUR, IN_AN_HOUR.replace("GMT", "-0000")])
 def test_a_pause_beyond_the_deadline_is_not_begun(
     cloud: StCloudServer, ask: Callable[..., FeasibilityReport], when: str
 ) -> None:
     cloud.once("POST analyze", status(429, Retry_After=when))
     began = time.monotonic()
-    with pytest.raises(InfraFailure, match=r"status 429 and a pause of .* would end too late"):
+    with pytest.raises(InfraFailure, match=r"status 429 and a pause of 3[56]\d\d s would end too late"):
         ask()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("when", ["soon", "-1", "1e9", "", "9" * 5_000])
@@ -392,13 +402,14 @@ def test_nobody_listens(model_file: Callable[[], Path]) -> None:
         ({"message": "E103(CliRuntimeError): Error calling the Neural Art compiler"}, StToolError),
         ({"message": "E801(HwIOError): no board"}, StBenchError),
         ({"message": "something else"}, CandidateFailure),
+        ({"result": "NOT IMPLEMENTED: layer gru"}, StUnsupportedLayer),
         ({}, CandidateFailure),
     ],
 )
 def test_a_run_in_error(
     cloud: StCloudServer, ask: Callable[..., FeasibilityReport], told: dict[str, object], kind: type[Exception]
 ) -> None:
-    cloud.always("GET run", says({"state": "ERROR", "progress": 30, "result": {"info": c_info()}, **told}))
+    cloud.always("GET run", says({"state": "ERROR", "progress": 30, **told}))
     with pytest.raises(kind) as raised:
         ask()
     assert isinstance(raised.value, InfraFailure) == issubclass(kind, InfraFailure)
@@ -456,12 +467,29 @@ def test_only_safe_addresses_are_taken(url: str) -> None:
         Service(sso_url=url)
 
 
-def test_tls_is_verified(cloud: StCloudServer, tmp_path: Path) -> None:
-    """Plain HTTP answers where TLS is asked for, so that no handshake can succeed."""
-    service = Service(cloud.base_url.replace("http:", "https:"), cloud.sso_url, 0.01)
-    with pytest.raises(InfraFailure, match="cannot be reached"):
-        _ = StCloud("stm32f4", CREDENTIALS, service=service).version
-    assert not cloud.requests
+def test_a_certificate_of_unknown_origin_is_refused(tmp_path: Path) -> None:
+    with running(certificate=self_signed(tmp_path / "certificate.pem")) as cloud:
+        with pytest.raises(InfraFailure, match="its TLS certificate is not trusted"):
+            tier_of(cloud).sign_in()
+        assert not cloud.requests
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("HTTPS_PROXY", "socks9://user:pass@proxy"),
+        ("ALL_PROXY", "http://user:pass@proxy:port"),
+        ("SSL_CERT_FILE", "/nowhere/authorities.pem"),
+    ],
+)
+def test_settings_of_the_environment_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    _trusted_authorities.cache_clear()
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="correct HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE") as raised:
+        _ = StCloud("stm32f4", CREDENTIALS, service=Service("https://127.0.0.1:1")).version
+    assert value not in repr(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -499,7 +527,7 @@ def test_secrets_show_nowhere(
         if name.startswith("http"):
             caplog.set_level(logging.DEBUG, name)
     cloud.always(route, trouble)
-    tier = tier_of(cloud, time_limit_seconds=1.0)
+    tier = tier_of(cloud, time_limit_seconds=0.7)
     shown = [repr(CREDENTIALS), str(CREDENTIALS)]
     try:
         shown.append(repr(tier.report(lower(RESIDUAL), model_file)))

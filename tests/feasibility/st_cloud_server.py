@@ -25,11 +25,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from automcu.feasibility.st_cloud import Credentials, Service
+from automcu.feasibility.st_cloud import Credentials, Service, StCloud
 
 USERNAME = "dupont@example.com"
 PASSWORD = 'pass "word+&%é'
 CREDENTIALS = Credentials(USERNAME, PASSWORD)
+MODEL = b"TFL3 a model"
 CORE = "2.2.0-20266 2adc00962"
 
 
@@ -422,3 +423,13 @@ def running(**state: Any) -> Iterator[StCloudServer]:
         for thread in threads:
             thread.join()
     assert not cloud.faults, cloud.faults[0]
+
+
+def tier_of(cloud: StCloudServer, time_limit_seconds: float = 20.0, tool_version: str | None = None) -> StCloud:
+    return StCloud(
+        "stm32f4",
+        CREDENTIALS,
+        tool_version=tool_version,
+        time_limit_seconds=time_limit_seconds,
+        service=cloud.service,
+    )

@@ -36,6 +36,7 @@ setup(
     entry_points={"console_scripts": ["automcu = automcu.cli:main"]},
     extras_require={
         "dev": [
+            "cryptography>=45",
             "hypothesis>=6.150",
             "import-linter>=2.5",
             "jsonschema>=4.25",

@@ -18,6 +18,8 @@ MAX_TENSORS = 4096
 MAX_OPERATORS = 2048
 MAX_INPUTS = 64
 """Inputs or outputs of an operator or of the graph."""
+MAX_ALIVE = 128
+"""Activations in memory at one time: placing them takes time that grows with the square of their number."""
 MAX_RANK = 6
 MAX_ACTIVATION_BYTES = 256 << 20
 """All activations together; many times what any microcontroller board holds, so that an arena has at most some GiB."""
@@ -79,7 +81,7 @@ class TfliteFile:
         if raw.OpcodeIndex() >= self._model.OperatorCodesLength():
             raise UnsupportedModel(f"layer {label} has an operator code that does not exist; {RECONVERT}")
         code = self._model.OperatorCodes(raw.OpcodeIndex())
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = code.BuiltinCode()
         if number == tflite.BuiltinOperator.CUSTOM:
             custom = _printable((code.CustomCode() or b"")[:_MAX_NAME]) or "without a name"
             raise UnsupportedModel(

@@ -4,10 +4,11 @@ The bytes are untrusted, see `tflite_file`. Operators that only compute the fixe
 part in the graph, see `tflite_shapes`; all others are in it, in file order.
 """
 
+from collections import Counter
 from dataclasses import replace
 
 from automcu.graph.int8 import Int8Graph, Operator, Tensor
-from automcu.graph.tflite_file import RECONVERT, TfliteFile, UnsupportedModel
+from automcu.graph.tflite_file import MAX_ALIVE, RECONVERT, TfliteFile, UnsupportedModel
 from automcu.graph.tflite_operators import ANY_PRECISION, OPERATORS
 from automcu.graph.tflite_raw_operator import RawOperator, Values
 from automcu.graph.tflite_shapes import FIX_BATCH, SHAPE_ARITHMETIC, fold
@@ -56,6 +57,7 @@ class _Reader:
             raise UnsupportedModel(
                 f"no operator makes the model's output {self.file.label(missing[0])} of data; {RECONVERT}"
             )
+        self._require_few_alive(outputs)
         order = sorted(self.tensors)
         new = {old: index for index, old in enumerate(order)}
         return Int8Graph(
@@ -67,6 +69,22 @@ class _Reader:
             inputs=tuple(new[index] for index in inputs),
             outputs=tuple(new[index] for index in outputs),
         )
+
+    def _require_few_alive(self, outputs: tuple[int, ...]) -> None:
+        last_use = dict.fromkeys(self.tensors, -1)
+        for time, op in enumerate(self.operators):
+            last_use.update(dict.fromkeys((*op.inputs, op.output), time))
+        last_use.update(dict.fromkeys(outputs, len(self.operators)))
+        ends = Counter(last_use.values())
+        alive = len(self.tensors) - len(self.operators) - ends[-1]  # the graph's inputs that are read
+        for time, op in enumerate(self.operators):
+            alive += 1
+            if alive > MAX_ALIVE:
+                raise UnsupportedModel(
+                    f"{op.kind} (layer {op.name}) runs while {alive} activations are kept in memory; give a network "
+                    f"that keeps at most {MAX_ALIVE}"
+                )
+            alive -= ends[time]
 
     def _read_operator(self, op: RawOperator) -> None:
         if not op.inputs or len(op.outputs) != 1:
@@ -88,7 +106,8 @@ class _Reader:
 
 def _require_int8(op: RawOperator) -> None:
     """Refuse, by the name of its scheme, whatever is not quantized to int8 throughout."""
-    present = [index for index in op.inputs if index >= 0 and index not in op.values]
+    inputs = op.inputs[:1] if op.kind in ANY_PRECISION else op.inputs
+    present = [index for index in inputs if index >= 0 and index not in op.values]
     weights = [op.file.dtype(index) for index in present if op.file.constant_bytes(index)]
     data = [op.file.dtype(index) for index in (*present, op.outputs[0]) if not op.file.constant_bytes(index)]
     if op.kind == "DEQUANTIZE" and weights:

@@ -69,6 +69,7 @@ def test_every_shared_model_is_read(path: str) -> None:
     graph = read_tflite(data)
     assert len(graph.operators) == MODELS[path]
     assert file.OperatorsLength() == MODELS[path] + FOLDED.get(Path(path).name, 0)
+    assert costs(graph).total_weights_bytes == data_bytes(data)
     if path in ST_WEIGHTS:
         assert costs(graph).total_weights_bytes == ST_WEIGHTS[path]
 
@@ -114,7 +115,8 @@ def data_bytes(data: bytes) -> int:
     """Bytes of all constant tensors with a scale: of all but axes and shapes."""
     model = tflite.Model.GetRootAs(data, 0)
     tensors = [model.Subgraphs(0).Tensors(index) for index in range(model.Subgraphs(0).TensorsLength())]
-    return sum(model.Buffers(t.Buffer()).DataLength() for t in tensors if t.Quantization().ScaleLength())
+    scaled = [tensor for tensor in tensors if (scheme := tensor.Quantization()) and scheme.ScaleLength()]
+    return sum(model.Buffers(tensor.Buffer()).DataLength() for tensor in scaled)
 
 
 def test_arena_of_the_converted_models_is_tflms_head() -> None:

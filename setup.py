@@ -10,6 +10,7 @@ setup(
     packages=find_packages(include=["automcu", "automcu.*"]),
     python_requires=">=3.11,<3.14",
     install_requires=[
+        "flatbuffers>=25",
         "httpx>=0.28",
         "hydra-core==1.3.*",
         # 1.82.7 and 1.82.8 were compromised releases (BerriAI/litellm#24512).
@@ -44,8 +45,11 @@ setup(
             "pytest>=9",
             "pytest-timeout>=2.4",
             "ruff>=0.14",
+            "scipy>=1.16",
             "setuptools>=80",
             "types-PyYAML",
+            # Links the sample of experiments/filter_audit.
+            "ziglang==0.17.*",
         ]
     },
 )

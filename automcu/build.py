@@ -1,5 +1,9 @@
 """From a typed configuration to the objects of a run. Names become classes here and nowhere else."""
 
+import os
+import re
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +15,11 @@ from automcu.evaluation import EvaluationSettings, Evaluator
 from automcu.executors.blueprint import Blueprint
 from automcu.executors.steps import DeploymentRole, TrainingRole
 from automcu.export.converter import Converter
+from automcu.feasibility.choice import Choice, TierName, TierSettings, choose
 from automcu.feasibility.gate import Gate
 from automcu.feasibility.planner_tier import PlannerTier
-from automcu.feasibility.stedgeai import StEdgeAi, find_stedgeai
+from automcu.feasibility.st_estimate import StEstimate
+from automcu.feasibility.tier import FeasibilityTier
 from automcu.llm.client import LLM
 from automcu.proposal import Proposer
 from automcu.proposers.evolution import RegularizedEvolution
@@ -105,27 +111,58 @@ def llm_of(config: RunConfig) -> LLM:
             )
 
 
-def stedgeai_of(config: RunConfig) -> StEdgeAi | None:
-    """ST Edge AI as a tier, where it is to be used. Raises `ConfigError` when it is asked for and cannot be."""
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The tier that judges a run, settled once where the run begins: `auto` might come to another elsewhere.
+
+    `version` and `target` are the tier's, `reason` says in a sentence why it was chosen.
+    """
+
+    tier: TierName
+    version: str
+    target: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.tier} {self.version} for {self.target} ({self.reason})"
+
+
+def judge_of(config: RunConfig) -> Judge:
+    """Who judges. Raises `ConfigError` when what is asked for cannot be, `InfraFailure` when a tool does not answer."""
+    choice = _choice(config, config.feasibility.tier)
+    with closing(choice.tier) as tier:
+        return Judge(choice.name, tier.version, tier.target, choice.reason)
+
+
+def _choice(config: RunConfig, tier: TierName) -> Choice:
     asked = config.feasibility
-    if asked.tier == "planner":
-        return None
-    program = find_stedgeai(asked.stedgeai)
-    target = config.board.stedgeai_target
-    if program is not None and target is not None:
-        return StEdgeAi(program, target, asked.time_limit_seconds)
-    if asked.tier == "auto":
-        return None
-    if target is None:
-        raise ConfigError(f"ST Edge AI has no target for {config.board.name}; use feasibility=planner")
-    raise ConfigError(
-        f"{asked.stedgeai} not found; install ST Edge AI, set feasibility.stedgeai or use feasibility=auto"
-    )
+    settings = TierSettings(asked.stedgeai, asked.tool_version, asked.time_limit_seconds)
+    return choose(tier, config.deploy.runtime, config.board, settings, os.environ)
 
 
-def gate_of(config: RunConfig) -> Gate:
-    """The feasibility gate: the planner, then ST Edge AI where it is to be used."""
-    return Gate(space_of(config), budget_of(config), [PlannerTier()], stedgeai_of(config))
+def gate_of(config: RunConfig, judge: Judge) -> Gate:
+    """The feasibility gate. What AutoMCU's own runtime is to run must fit by the planner first, whoever else judges."""
+    space, budget = space_of(config), budget_of(config)
+    tier = _choice(config, judge.tier).tier
+    own = [PlannerTier()] if config.deploy.runtime == "automcu" else []
+    match judge.tier:
+        case "planner":
+            return Gate(space, budget, [tier])
+        case "st_estimate":
+            return Gate(space, budget, [*own, tier])
+        case "stedgeai" | "st_cloud":
+            return Gate(space, budget, own, tier, _screen(judge.version))
+        case _:
+            return Gate(space, budget, own, tier)
+
+
+def _screen(tool_version: str) -> FeasibilityTier | None:
+    """What ST's tool states at least, as far as its version is known."""
+    found = re.match(r"\d+(\.\d+)?", tool_version)
+    try:
+        return StEstimate(found[0] if found else "").optimistic()
+    except ConfigError:
+        return None
 
 
 def training_data_of(config: RunConfig) -> TrainingData:
@@ -149,10 +186,10 @@ def _training_of(config: RunConfig, data: TrainingData) -> TrainingRole:
     return TrainingRole(space_of(config), trainer, data, config.seed)
 
 
-def _evaluator_of(config: RunConfig, roots: tuple[Path, ...], data: TrainingData) -> Evaluator:
+def _evaluator_of(config: RunConfig, judge: Judge, roots: tuple[Path, ...], data: TrainingData) -> Evaluator:
     return Evaluator(
         space_of(config),
-        gate_of(config),
+        gate_of(config, judge),
         Converter(),
         data,
         partial(load_test, config.task, roots),
@@ -166,13 +203,13 @@ def _deployment_of(config: RunConfig, provenance: dict[str, str], data: Training
     )
 
 
-def blueprint_of(config: RunConfig, provenance: dict[str, str]) -> Blueprint:
+def blueprint_of(config: RunConfig, judge: Judge, provenance: dict[str, str]) -> Blueprint:
     """What an executor builds the roles from. `provenance` goes into the bundle's evidence."""
     return Blueprint(
         make_proposer=partial(proposer_of, config),
-        make_gate=partial(gate_of, config),
+        make_gate=partial(gate_of, config, judge),
         make_training=partial(_training_of, config),
-        make_evaluator=partial(_evaluator_of, config, data_roots(config.data.root)),
+        make_evaluator=partial(_evaluator_of, config, judge, data_roots(config.data.root)),
         make_deployment=partial(_deployment_of, config, provenance),
         board=config.board.name,
         epochs=config.training.recipe.epochs,

@@ -22,6 +22,7 @@ from pydantic import (
 from automcu.architecture import Task
 from automcu.board import Board
 from automcu.errors import ConfigError
+from automcu.feasibility.choice import Runtime, TierName
 from automcu.training.recipe import Recipe
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -106,10 +107,11 @@ class LiteLLMConfig(_Section):
 
 
 class FeasibilityConfig(_Section):
-    """How fit is judged. `auto` adds ST Edge AI to the planner when its program is found."""
+    """How fit is judged, see `automcu.feasibility.choice`; `actors` is the size of the pool."""
 
-    tier: Literal["auto", "planner", "stedgeai"]
+    tier: TierName
     stedgeai: str
+    tool_version: Annotated[str | None, Field(coerce_numbers_to_str=True)]  # 4.0 on a command line is a number
     time_limit_seconds: PositiveFloat
     actors: PositiveInt
 
@@ -158,8 +160,10 @@ class ClusterConfig(_Section):
 
 
 class DeployConfig(_Section):
-    """What the bundle holds beside the model: how many sample inputs with their expected outputs."""
+    """What is deployed: the runtime that is to run the network on the board, which decides how fit is judged; and how
+    many sample inputs with their expected outputs the bundle holds beside the model."""
 
+    runtime: Runtime
     sample_images: PositiveInt
 
 

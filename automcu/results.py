@@ -75,8 +75,8 @@ class Evaluation:
     """The converted network, measured: the int8 .tflite file itself, interpreted as a microcontroller would.
 
     `parity` is the largest absolute difference between the torch and the Keras network's float outputs.
-    `report` judges the file again, by the tier that admitted the architecture; `vendor_report` is what ST Edge AI
-    says of the file, where that tool is installed.
+    `report` is what the first tier that admitted the architecture says of the file; `vendor_report` what the second
+    says, where there are two: AutoMCU's planner and a vendor's tool.
     """
 
     int8_validation_accuracy: float

@@ -65,16 +65,18 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
     from automcu.config import read_config
 
     config = read_config(composed)
-    say(f"Task: {config.task.description}")
     from automcu import build
     from automcu.journal import VERSION, Header
 
+    judge = build.judge_of(config)
+    say(f"Fit is judged after int8 quantization by tier {judge}")
+    say(f"Task: {config.task.description}")
     budget = build.budget_of(config)
     _announce(config, folder)
     files = RunFolder(folder)
     header = Header(VERSION, config.model_dump(mode="json"), config.seed, _git_revision(), _versions())
     files.write("run.json", _begun(header))
-    gate, space = build.gate_of(config), build.space_of(config)
+    gate, space = build.gate_of(config, judge), build.space_of(config)
     gate.require_feasible(space.smallest())
     build.proposer_of(config)  # a setting that cannot work is better told now than by an actor
     data = build.training_data_of(config)
@@ -84,7 +86,7 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
         "stays closed until the end"
     )
     provenance = {"seed": str(config.seed), "git_revision": str(header.git_revision), **header.versions}
-    blueprint = build.blueprint_of(config, provenance)
+    blueprint = build.blueprint_of(config, judge, provenance)
     finished, funnel, trouble = _drive(config, blueprint, header, files, data, began)
 
     from automcu.report.results import write_results
@@ -94,6 +96,7 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
         config.task,
         config.board,
         budget,
+        str(judge),
         finished,
         funnel,
         time.monotonic() - began,
@@ -146,11 +149,6 @@ def _announce(config: "RunConfig", folder: Path) -> None:
     say(
         f"Budget: at most {budget.ram_bytes / 1000:g} KB of RAM, {budget.flash_bytes / 1000:g} KB of Flash{macs}; "
         f"{config.budget.minutes:g} minutes, {config.budget.candidates} trained candidates"
-    )
-    vendor = build.stedgeai_of(config)
-    say(
-        "Fit is judged by AutoMCU's own planner"
-        + (f", then by ST Edge AI ({vendor.program})" if vendor else "; ST Edge AI is not used or was not found")
     )
     if config.proposer.kind == "llm":
         say(f"Proposals come from a language model ({getattr(config.llm, 'model', config.llm.kind)})")

@@ -7,8 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from automcu.architecture import Architecture
 from automcu.board import Board
-from automcu.build import budget_of, limits_of, proposer_of, space_of
+from automcu.build import Judge, budget_of, gate_of, judge_of, limits_of, proposer_of, space_of
 from automcu.config import RunConfig, read_config
 from automcu.errors import ConfigError
 
@@ -72,6 +73,10 @@ def test_the_budget_never_exceeds_what_the_board_has_left() -> None:
         ("proposer.kind=oracle", "proposer"),
         ("data.validation_share=1.5", "data.validation_share"),
         ("+surprise=1", "surprise"),
+        ("feasibility.tier=oracle", "feasibility.tier"),
+        ("feasibility.time_limit_seconds=0", "feasibility.time_limit_seconds"),
+        ("feasibility.actors=0", "feasibility.actors"),
+        ("deploy.runtime=tvm", "deploy.runtime"),
     ],
 )
 def test_what_is_misspelt_or_out_of_range_is_named(override: str, key: str) -> None:
@@ -92,3 +97,64 @@ def test_a_board_without_ram_is_refused() -> None:
 def test_an_llm_proposer_without_an_llm_is_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match="llm=openai_compatible"):
         proposer_of(read_config(composed("proposer=llm")))
+
+
+@pytest.mark.parametrize("tier", ["auto", "planner", "tflm", "st_estimate", "stedgeai", "st_cloud"])
+def test_every_tier_has_a_file(tier: str) -> None:
+    config = read_config(composed(f"feasibility={tier}"))
+    assert config.feasibility.tier == tier and config.feasibility.tool_version is None
+    assert config.deploy.runtime == "automcu"
+
+
+def test_a_tool_version_on_the_command_line_may_look_like_a_number() -> None:
+    config = read_config(composed("feasibility=st_estimate", "feasibility.tool_version=8.1"))
+    assert config.feasibility.tool_version == "8.1"
+    assert judge_of(config).version == "8.1"
+
+
+def judged(*overrides: str) -> tuple[Judge, tuple[str, ...]]:
+    """Who judges, and the tiers that report on the smallest network before and after the slow tool is needed."""
+    config = read_config(composed("board=nucleo_f446re", *overrides))
+    judge = judge_of(config)
+    return judge, _tiers(gate_of(config, judge), space_of(config).smallest())
+
+
+def _tiers(gate: Any, smallest: Architecture) -> tuple[str, ...]:
+    screened = gate.screen(smallest)
+    try:
+        return ("-" if screened is None else screened.report.tier, gate.check(smallest).report.tier)
+    finally:
+        gate.close()
+
+
+def test_the_gate_follows_the_tier_and_the_runtime() -> None:
+    judge, tiers = judged("feasibility=planner")
+    assert (judge.tier, tiers) == ("planner", ("planner", "planner"))
+    assert str(judge) == f"planner {judge.version} for any Cortex-M (planner was asked for)"
+    _, tiers = judged("feasibility=st_estimate", "deploy.runtime=st")
+    assert tiers == ("st_estimate", "st_estimate")
+    _, tiers = judged("feasibility=tflm")
+    assert tiers == ("-", "tflm")
+
+
+def test_what_is_too_large_for_our_runtime_is_refused_by_the_planner_whoever_else_judges() -> None:
+    for overrides, tier in (((), "planner"), (("deploy.runtime=st",), "st_estimate")):
+        config = read_config(composed("budget.ram_kb=1", "feasibility=st_estimate", *overrides))
+        verdict = gate_of(config, judge_of(config)).check(space_of(config).smallest())
+        assert not verdict.fits and verdict.report.tier == tier
+
+
+def test_a_vendor_tool_is_screened_for_by_its_own_version_and_by_the_planner_for_our_runtime() -> None:
+    program = Path("/bin/true")
+    for runtime, tier in (("st", "st_estimate_low"), ("automcu", "planner")):
+        config = read_config(
+            composed(
+                "budget.ram_kb=0.5",
+                "feasibility=stedgeai",
+                f"feasibility.stedgeai={program}",
+                f"deploy.runtime={runtime}",
+            )
+        )
+        verdict = gate_of(config, Judge("stedgeai", "8.0.0-19389", "stm32l0", "")).check(space_of(config).smallest())
+        assert verdict.report.tier == tier
+        assert tier == "planner" or verdict.report.tool_version == "8.0"

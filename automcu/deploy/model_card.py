@@ -59,10 +59,12 @@ def model_card(facts: CardFacts) -> str:
         "",
         "## Memory",
         "",
-        f"Budget: {facts.budget.ram_bytes:,} B RAM, {facts.budget.flash_bytes:,} B Flash, the runtime included.",
+        f"Budget: {facts.budget.ram_bytes:,} B RAM, {facts.budget.flash_bytes:,} B Flash, the runtime included. "
+        f"Figures are those {FeasibilityReport.QUANTIZATION}; a tier's margin is added to its activations before they "
+        "are judged.",
         "",
-        "| tier | tool | RAM: activations | RAM: runtime | Flash: weights | Flash: code | MACs |",
-        "|---|---|---|---|---|---|---|",
+        "| tier | tool | target | RAM: activations | margin | RAM: runtime | Flash: weights | Flash: code | MACs |",
+        "|---|---|---|---|---|---|---|---|---|",
         *map(_memory_row, reports),
         "",
         "## Input and output",
@@ -92,7 +94,8 @@ def model_card(facts: CardFacts) -> str:
 
 def _memory_row(report: FeasibilityReport) -> str:
     return (
-        f"| {report.tier} | {report.tool} {_text(report.tool_version)} | {report.activations_bytes:,} B "
+        f"| {_text(report.tier)} | {report.tool} {_text(report.tool_version)} | {_text(report.target)} "
+        f"| {report.activations_bytes:,} B | {report.margin:.0%} "
         f"| {report.runtime_ram_bytes:,} B | {report.weights_bytes:,} B | {report.code_bytes:,} B | {report.macs:,} |"
     )
 

@@ -25,8 +25,9 @@ class TierSettings:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A tier, and one plain sentence that says why it was chosen."""
+    """A tier with its name, and one plain sentence that says why it was chosen."""
 
+    name: TierName
     tier: FeasibilityTier
     reason: str
 
@@ -42,42 +43,42 @@ def choose(
     """
     if runtime == "st" and board.stedgeai_target is None:
         raise ConfigError(
-            f"ST's runtime supports no {board.part} ({board.name}); use deploy.runtime=automcu or choose another board"
+            f"ST's runtime supports no {board.part} ({board.name}); choose another board, or AutoMCU's own runtime "
+            "(deploy.runtime=automcu)"
         )
-    choice = _automatic(runtime, board, settings, environment) if asked == "auto" else None
-    if choice is None:
-        choice = Choice(_asked_for(asked, board, settings, environment), f"{asked} was asked for")
-    if settings.tool_version is not None and choice.tier.name not in ("st_estimate", "st_cloud"):
+    name, reason = (
+        (asked, f"{asked} was asked for") if asked != "auto" else _automatic(runtime, board, settings, environment)
+    )
+    if settings.tool_version is not None and name not in ("st_estimate", "st_cloud"):
         raise ConfigError(
-            f"tier {choice.tier.name} has one version only, not {settings.tool_version}; use the tier st_estimate or "
-            "st_cloud, or give no tool version"
+            f"tier {name} has one version only, not {settings.tool_version}; use tier st_estimate or st_cloud, or give "
+            "no tool version"
         )
-    return choice
+    return Choice(name, _tier(name, board, settings, environment), reason)
 
 
-def _automatic(runtime: Runtime, board: Board, settings: TierSettings, environment: Mapping[str, str]) -> Choice:
-    from automcu.feasibility.st_cloud import credentials_from_environment
+def _automatic(
+    runtime: Runtime, board: Board, settings: TierSettings, environment: Mapping[str, str]
+) -> tuple[TierName, str]:
+    from automcu.feasibility.st_cloud_client import credentials_from_environment
     from automcu.feasibility.stedgeai import find_stedgeai
 
     program = find_stedgeai(settings.stedgeai)
     credentials = credentials_from_environment(environment)
-    missed = "neither ST Edge AI's program nor credentials for its cloud were found"
-    if program is not None or credentials is not None:
-        if board.stedgeai_target is not None:
-            if program is not None:
-                tier = _asked_for("stedgeai", board, settings, environment)
-                return Choice(tier, f"auto: ST Edge AI's program was found at {program}")
-            tier = _asked_for("st_cloud", board, settings, environment)
-            return Choice(tier, "auto: ST Edge AI's program was not found, credentials for its cloud were")
+    if board.stedgeai_target is None and (program is not None or credentials is not None):
         missed = f"ST Edge AI supports no {board.part}"
+    elif program is not None:
+        return "stedgeai", f"auto: ST Edge AI's program was found at {program}"
+    elif credentials is not None:
+        return "st_cloud", "auto: ST Edge AI's program was not found, credentials for its cloud were"
+    else:
+        missed = "neither ST Edge AI's program nor credentials for its cloud were found"
     if runtime == "st":
-        tier = _asked_for("st_estimate", board, settings, environment)
-        return Choice(tier, f"auto: {missed}, and ST's runtime is to be deployed")
-    tier = _asked_for("planner", board, settings, environment)
-    return Choice(tier, f"auto: {missed}, and AutoMCU's own runtime is to be deployed")
+        return "st_estimate", f"auto: {missed}, and ST's runtime is to be deployed"
+    return "planner", f"auto: {missed}, and AutoMCU's own runtime is to be deployed"
 
 
-def _asked_for(name: TierName, board: Board, settings: TierSettings, environment: Mapping[str, str]) -> FeasibilityTier:
+def _tier(name: TierName, board: Board, settings: TierSettings, environment: Mapping[str, str]) -> FeasibilityTier:
     match name:
         case "tflm":
             from automcu.feasibility.tflm import TflmTier
@@ -93,18 +94,23 @@ def _asked_for(name: TierName, board: Board, settings: TierSettings, environment
             program = find_stedgeai(settings.stedgeai)
             if program is None:
                 raise ConfigError(
-                    f"{settings.stedgeai} not found; install ST Edge AI, set feasibility.stedgeai to its path, or use "
-                    "feasibility=auto"
+                    f"{settings.stedgeai} not found; install ST Edge AI, give its path (feasibility.stedgeai), or use "
+                    "tier auto"
                 )
             return StEdgeAi(program, _target(board), settings.time_limit_seconds)
         case "st_cloud":
-            from automcu.feasibility.st_cloud import StCloud, credentials_from_environment
+            from automcu.feasibility.st_cloud import StCloud
+            from automcu.feasibility.st_cloud_client import (
+                PASSWORD_VARIABLE,
+                USER_VARIABLE,
+                credentials_from_environment,
+            )
 
             credentials = credentials_from_environment(environment)
             if credentials is None:
                 raise ConfigError(
-                    "no credentials for ST Edge AI Developer Cloud in the environment; see docs/feasibility.md for "
-                    "the variables to set, or use feasibility=auto"
+                    f"no credentials for ST Edge AI Developer Cloud in the environment; set {USER_VARIABLE} and "
+                    f"{PASSWORD_VARIABLE}, or use tier auto"
                 )
             return StCloud(
                 _target(board),
@@ -120,5 +126,5 @@ def _asked_for(name: TierName, board: Board, settings: TierSettings, environment
 
 def _target(board: Board) -> str:
     if board.stedgeai_target is None:
-        raise ConfigError(f"ST Edge AI supports no {board.part} ({board.name}); use feasibility=planner")
+        raise ConfigError(f"ST Edge AI supports no {board.part} ({board.name}); use tier planner")
     return board.stedgeai_target

@@ -117,15 +117,15 @@ class Gate:
         with _file_on_demand(lambda: _untrained(graph)) as model_file:
             return self._judge(self._vendor, graph, model_file)
 
-    def judge_file(self, tflite: bytes) -> Verdict:
-        """The verdict on an int8 .tflite file of the first tier whose word counts for a network as well. The file is
-        judged anew, since tools may compress its weights. Raises `UnsupportedModel` when it cannot be read."""
-        report = self._file_report(self._deciding[0], tflite)
-        return Verdict(report, self._budget.violations(report))
+    def judge_file(self, tflite: bytes) -> tuple[Verdict, ...]:
+        """The verdicts on an int8 .tflite file of all the tiers whose word counts for a network, `vendor` last. The
+        file is judged anew, since tools may compress its weights. Raises `UnsupportedModel` when it cannot be read."""
+        from automcu.graph.tflite_reader import read_tflite  # its schema package takes half a second to import
 
-    def vendor_report(self, tflite: bytes) -> FeasibilityReport | None:
-        """What the last tier says of an int8 .tflite file; None when there is only one."""
-        return self._file_report(self._deciding[-1], tflite) if len(self._deciding) > 1 else None
+        graph = read_tflite(tflite)
+        with _file_on_demand(lambda: tflite) as model_file:
+            reports = [tier.report(graph, model_file) for tier in self._deciding]
+        return tuple(Verdict(report, self._budget.violations(report)) for report in reports)
 
     def require_feasible(self, smallest: Architecture) -> None:
         """Raises `BudgetTooSmall`, with the figures that would do, when not even `smallest` fits by the first tier."""
@@ -173,12 +173,6 @@ class Gate:
     def _judge(self, tier: FeasibilityTier, graph: Int8Graph, model_file: Callable[[], Path]) -> Verdict:
         report = self._reports.report(tier, graph, model_file)
         return Verdict(report, self._budget.violations(report))
-
-    def _file_report(self, tier: FeasibilityTier, tflite: bytes) -> FeasibilityReport:
-        from automcu.graph.tflite_reader import read_tflite  # its schema package takes half a second to import
-
-        with _file_on_demand(lambda: tflite) as model_file:
-            return tier.report(read_tflite(tflite), model_file)
 
 
 def _untrained(graph: Int8Graph) -> bytes:

@@ -15,7 +15,7 @@ from automcu.results import Evaluation, FeasibilityReport, TrialResult
 from automcu.run_folder import RunFolder
 from automcu.search import Funnel
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FRONT_ROWS = 12
 
 
@@ -24,6 +24,7 @@ def write_results(
     task: Task,
     board: Board,
     budget: Budget,
+    judge: str,
     finished: Mapping[int, Finished],
     funnel: Funnel,
     seconds: float,
@@ -31,7 +32,7 @@ def write_results(
 ) -> str:
     """Write all result files into the run folder; returns the summary to show on the screen.
 
-    `next_command` is what to suggest after a success."""
+    `judge` says which tier judged fit, and why; `next_command` is what to suggest after a success."""
     folder.write("candidates.parquet", candidates_table(finished))
     measured = [end for end in finished.values() if isinstance(end, Evaluated | Deployed)]
     front = pareto_front(
@@ -44,7 +45,7 @@ def write_results(
     winner = next((end for end in measured if isinstance(end, Deployed)), None)
     trained = [end for end in finished.values() if isinstance(end, Stopped | Evaluated | Deployed)]
     infeasible = sum(bool(budget.violations(end.report)) for end in trained)
-    summary = _summary(task, board, budget, funnel, infeasible, winner, seconds)
+    summary = _summary(task, board, budget, judge, funnel, infeasible, winner, seconds)
     failures = [f"- candidate {end.candidate.id}, {end.stage}: {end.message}" for end in finished.values()
                 if isinstance(end, Failed)]  # fmt: skip
     text = [f"# {task.name} on {board.name}", "", "```text", summary, "```", "", "## Pareto front", ""]
@@ -76,6 +77,11 @@ def candidates_table(finished: Mapping[int, Finished]) -> bytes:
         "fingerprint": pa.string(),
         "architecture": pa.string(),
         "tier": pa.string(),
+        "tool": pa.string(),
+        "tool_version": pa.string(),
+        "target": pa.string(),
+        "margin": pa.float64(),
+        "quantization": pa.string(),
         "macs": pa.int64(),
         "weights_bytes": pa.int64(),
         "code_bytes": pa.int64(),
@@ -129,8 +135,9 @@ def _row(end: Finished) -> dict[str, Any]:
 
 
 def _footprint(report: FeasibilityReport) -> dict[str, Any]:
-    names = ("tier", "macs", "weights_bytes", "code_bytes", "activations_bytes", "runtime_ram_bytes", "binding_layer")
-    return {name: getattr(report, name) for name in names}
+    names = ("tier", "tool", "tool_version", "target", "margin", "macs", "weights_bytes", "code_bytes",
+             "activations_bytes", "runtime_ram_bytes", "binding_layer")  # fmt: skip
+    return {name: getattr(report, name) for name in names} | {"quantization": report.QUANTIZATION}
 
 
 def _training(trial: TrialResult) -> dict[str, Any]:
@@ -154,6 +161,7 @@ def _summary(
     task: Task,
     board: Board,
     budget: Budget,
+    judge: str,
     funnel: Funnel,
     infeasible: int,
     winner: Deployed | None,
@@ -164,6 +172,7 @@ def _summary(
         f"apart), {funnel.rejected} rejected before training, {funnel.trained} trained ({funnel.stopped} stopped "
         f"early), {infeasible} infeasible ones trained, {funnel.evaluated} converted to int8, {funnel.failed} failed, "
         f"{funnel.skipped} left when the budget was spent; {seconds / 60:.1f} minutes.",
+        f"Fit was judged {FeasibilityReport.QUANTIZATION} by tier {judge}.",
     ]
     if winner is None:
         return "\n".join([*lines, "No network was deployed."])
@@ -178,9 +187,11 @@ def _summary(
             f"  int8 validation accuracy  {evaluation.int8_validation_accuracy:.2%} "
             f"({evaluation.validation_images:,} images held out of the training set; the choice was made on these)",
             f"  RAM   {report.ram_bytes:,} B of {budget.ram_bytes:,}: activations {report.activations_bytes:,} + "
-            f"runtime {report.runtime_ram_bytes:,} ({report.tier} tier)",
+            f"{f'{report.margin:.0%} margin + ' if report.margin else ''}runtime {report.runtime_ram_bytes:,}",
             f"  Flash {report.flash_bytes:,} B of {budget.flash_bytes:,}: weights {report.weights_bytes:,} + "
             f"code {report.code_bytes:,}",
+            f"  by tier {report.tier}: {report.tool} {report.tool_version} for {report.target}, margin "
+            f"{report.margin:.0%}, {report.QUANTIZATION}",
             f"  {report.macs:,} multiply-accumulates; .tflite file {evaluation.tflite_bytes:,} B; "
             f"torch and Keras agree to {evaluation.parity:.0e}",
         ]

@@ -211,24 +211,15 @@ def test_close_closes_every_tier() -> None:
     assert all(tier.closed for tier in tiers)
 
 
-def test_a_file_is_judged_anew() -> None:
-    data, tier = shared("mlperf_tiny_models/pretrainedResnet_quant.tflite").read_bytes(), FileTier()
-    gate = Gate(Widths(), LARGE, [], tier)
-    assert gate.judge_file(data) == gate.judge_file(data)
-    assert tier.reports == 2
-
-
-def test_a_file_is_judged_by_the_first_tier_and_reported_on_by_the_last() -> None:
+def test_a_file_is_judged_anew_by_every_tier_whose_word_counts() -> None:
     data = shared("mlperf_tiny_models/pretrainedResnet_quant.tflite").read_bytes()
-    gate = Gate(Widths(), LARGE, [PlannerTier()], FileTier())
-    verdict = gate.judge_file(data)
-    assert verdict.fits and verdict.report.tier == "planner"
-    assert verdict.report.activations_bytes == 49_152
-    vendor = gate.vendor_report(data)
-    assert vendor is not None and vendor.activations_bytes == 49_152 + len(data)
-    assert Gate(Widths(), LARGE, [PlannerTier()]).vendor_report(data) is None
-    assert Gate(Widths(), LARGE, [], FileTier(), PlannerTier()).judge_file(data).report.tier == "file"
-    assert Gate(Widths(), LARGE, [], FileTier(), PlannerTier()).vendor_report(data) is None
+    vendor = FileTier()
+    gate = Gate(Widths(), Budget(80_000, 10**6, None), [PlannerTier()], vendor, Raised("screen"))
+    first, last = gate.judge_file(data)
+    assert first.fits and first.report.tier == "planner" and first.report.activations_bytes == 49_152
+    assert last.report.tier == "file" and last.report.activations_bytes == 49_152 + len(data)
+    assert [violation.resource for violation in last.violations] == ["ram"]
+    assert gate.judge_file(data) == (first, last) and vendor.reports == 2
     with pytest.raises(UnsupportedModel):
         gate.judge_file(data[:1000])
 

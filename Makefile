@@ -46,6 +46,7 @@ bench: .venv/.ready ## The benchmarks, printed as rates and ratios
 	$(BIN)/python -m benchmarks.exactness
 	$(BIN)/python -m benchmarks.soundness
 	$(BIN)/python -m benchmarks.feasibility
+	$(BIN)/python -m benchmarks.pool
 
 clean: ## Remove .venv and the tools' caches; run folders stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

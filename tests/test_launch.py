@@ -13,6 +13,7 @@ import pytest
 
 from automcu import launch
 from automcu.journal import Ended, Header, read_journal
+from tests.graph.shared_models import shared
 
 DATA = Path(os.environ.get("AUTOMCU_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -34,6 +35,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         place = folder or tmp_path / "run"
         monkeypatch.setattr(sys, "argv", ["launch", *overrides, "cluster=inline", f"hydra.run.dir={place}"])
         monkeypatch.setattr(launch, "_exit_codes", [])
+        for name in ("stmai_username", "stmai_password"):  # no account of whoever runs the tests
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.upper(), raising=False)
         code = launch.main()
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err, place)
@@ -126,14 +130,70 @@ def test_an_llm_that_replies_rubbish_ends_the_run_with_every_reply_kept(run, tmp
     assert sum("many" in repr(event) for event in result.events) >= 3
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["feasibility=stedgeai", "feasibility.stedgeai=no-such-program"], ["no-such-program not found", "tier auto"]),
+        (["feasibility=st_cloud"], ["stmai_username", "stmai_password"]),
+        (["feasibility.tool_version=8.1"], ["planner has one version only", "st_estimate"]),
+        (["feasibility=st_estimate", "feasibility.tool_version=99"], ["99", "give one of"]),
+        (["deploy.runtime=st", "board=stm32l151"], ["STM32L151", "deploy.runtime=automcu"]),
+        (["feasibility.tier=oracle"], ["feasibility.tier", "oracle"]),
+        (["feasibility=oracle"], ["oracle", "planner", "st_estimate"]),
+    ],
+)
+def test_a_tier_that_cannot_judge_is_named_with_the_remedy(run, overrides: list[str], words: list[str]) -> None:
+    one_sentence(run(*overrides), 2, *words)
+
+
+FAKE_TOOL = """#!{python}
+import pathlib, sys
+if sys.argv[1] == "--version":
+    print("ST Edge AI Core v2.2.0-20266 2adc00962")
+    sys.exit()
+out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1])
+out.mkdir(parents=True)
+(out / f"network_{{sys.argv[1]}}_report.txt").write_bytes(pathlib.Path({report!r}).read_bytes())
+"""
+
+
+@pytest.mark.slow
+def test_a_whole_run_judged_by_the_vendors_tool(run, tmp_path: Path) -> None:
+    """A stand-in for ST Edge AI that says the same of every network: that of a captured report, which fits."""
+    program = tmp_path / "stedgeai"
+    report = shared("stedgeai_reports/stedgeai-2.2.0_finger-int8-stm32h7/network_generate_report.txt")
+    program.write_text(FAKE_TOOL.format(python=sys.executable, report=str(report)))
+    program.chmod(0o755)
+    result = run(
+        "+experiment=quickstart", "budget.candidates=1", "training.recipe.epochs=2", "board=nucleo_f446re",
+        f"feasibility.stedgeai={program}",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    first = result.out.splitlines()[1]
+    assert "by tier stedgeai 2.2.0-20266" in first and f"found at {program}" in first
+    table = pq.read_table(result.folder / "candidates.parquet").to_pylist()
+    (deployed,) = [row for row in table if row["status"] == "deployed"]
+    assert (deployed["tier"], deployed["target"]) == ("stedgeai", "stm32f4")
+    card = (result.folder / "best" / "model_card.md").read_text()
+    assert "| planner | automcu " in card and "| stedgeai | " in card
+
+
 def test_a_whole_run_in_this_process(run) -> None:
     """The quickstart, cut short: from nothing to a bundle that is what the journal and the table say."""
-    result = run("+experiment=quickstart", "budget.candidates=2", "training.recipe.epochs=2")
+    result = run(
+        "+experiment=quickstart", "budget.candidates=2", "training.recipe.epochs=2",
+        "feasibility.stedgeai=no-such-program",
+    )  # fmt: skip
     assert result.code == 0, result.err
     assert "no LLM is configured" in result.out and "int8 test accuracy" in result.out
+    first = result.out.splitlines()[1]
+    assert first.startswith("Fit is judged after int8 quantization by tier planner ") and "(auto: neither " in first
+    assert f"Fit was{first.removeprefix('Fit is')}." in (result.folder / "summary.md").read_text()
     table = pq.read_table(result.folder / "candidates.parquet").to_pylist()
     (deployed,) = [row for row in table if row["status"] == "deployed"]
     assert deployed["int8_test_accuracy"] > 0.2
+    assert (deployed["tier"], deployed["tool"], deployed["target"]) == ("planner", "automcu", "any Cortex-M")
+    assert (deployed["margin"], deployed["quantization"]) == (0.0, "after int8 quantization")
     assert (result.folder / "best" / "model_int8.tflite").stat().st_size == deployed["tflite_bytes"]
     assert (result.folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((result.folder / "run.json").read_text())["exit_code"] == 0

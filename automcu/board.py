@@ -18,8 +18,8 @@ CYCLES_PER_MAC = {
 }
 """Clock cycles for a multiply-accumulate of int8 networks, by core: the slowest of MLPerf Tiny's reference networks
 (image, person and keyword recognition, anomaly detection), rounded up. M4 and M33: open runtimes on CMSIS-NN (microTVM
-on an STM32L4R5, TensorFlow Lite Micro on an RA6M4). M7 and M0+: the slowest vendor runtime measured, as there is no open
-one (X-CUBE-AI 7.3 on an STM32H7A3, Bosch on an STM32G0B1). M3 has none measured, and counts as an M0+."""
+on an STM32L4R5, TensorFlow Lite Micro on an RA6M4). M7 and M0+: the slowest vendor runtime measured, as there is no
+open one (X-CUBE-AI 7.3 on an STM32H7A3, Bosch on an STM32G0B1). M3 has none measured, and counts as an M0+."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,247 @@
+"""The audit's results as Markdown."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from experiments.filter_audit.accuracy import BOARD, NEAR, Trained
+from experiments.filter_audit.agreement import FACTORS, HALF_CODE_BYTES, Agreement, Cost
+from experiments.filter_audit.agreement import sensitivity as shares_of
+from experiments.filter_audit.first_run import FirstRun
+from experiments.filter_audit.nasbench import Benchmarked, Measured
+from experiments.filter_audit.population import Offer
+from experiments.filter_audit.targets import Judged, Target
+
+_RESAMPLES = 2_000
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    rule = ["---" if rows and isinstance(cell, str) and place == 0 else "--:" for place, cell in enumerate(head)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (list(head), rule, *texts))
+
+
+def funnel(offers: Sequence[Offer], all_judged: Sequence[Judged], all_targets: Sequence[Target]) -> str:
+    """How many come through each step."""
+    labels = list(all_judged[0].reports)
+    rows: list[list[object]] = []
+    for target in all_targets:
+        for proposer in ("random", "evolution", "replies"):
+            made = [offer for offer in offers if offer.proposer == proposer and offer.aim in ("", target.name)]
+            networks = [item for item in all_judged if item.proposer == proposer and item.aim in ("", target.name)]
+            rows.append(
+                [f"{target.name}, {proposer}", len(made), sum(offer.parsed for offer in made),
+                 sum(offer.architecture is not None for offer in made), len(networks),
+                 *(sum(target.fits(item.reports[label]) for item in networks) for label in labels)]
+            )  # fmt: skip
+    head = ["target, proposer", "proposed", "parse-valid", "buildable", "distinct", *(f"fit: {x}" for x in labels)]
+    equal = sum(
+        item.reports["planner"].activations_bytes == item.reports["tflm"].activations_bytes for item in all_judged
+    )
+    return (
+        "## Funnel\n\n"
+        + _table(head, rows)
+        + f"\n\nThe planner's arena equals the head of tflite-micro's allocator for {equal:,} of {len(all_judged):,}."
+    )
+
+
+def kinds(offers: Sequence[Offer]) -> str:
+    """What becomes of replies, by kind of fault."""
+    counts: dict[str, list[int]] = {}
+    for offer in offers:
+        if offer.proposer == "replies":
+            count = counts.setdefault(offer.kind, [0, 0, 0])
+            count[0] += 1
+            count[1] += offer.parsed
+            count[2] += offer.architecture is not None
+    rows = [[kind, *count] for kind, count in counts.items()]
+    return "## Replies with faults\n\n" + _table(["kind of reply", "proposed", "parse-valid", "buildable"], rows)
+
+
+def first_run(run: FirstRun) -> str:
+    """What the recorded run trained."""
+    return (
+        "## Trained\n\nThe recorded run `experiments/first_run` (one seed, 256/512 KB and 15 M MACs on nucleo_f746zg, "
+        f"CIFAR-100): {run.proposed} proposed, {run.rejected} rejected before training, {run.trained} trained, "
+        f"{run.not_reached} not reached in time. Infeasible ones trained: {run.infeasible_trained}, by the record and judged anew by today's "
+        f"planner; trained ones whose recorded arena is not what tflite-micro's allocator states: {run.other_arena}."
+    )
+
+
+def agreement(found: Sequence[Agreement]) -> str:
+    """The matrix of every pair of tiers, why they differ, and one network for each pair they differ on."""
+    rows: list[list[object]] = []
+    examples = []
+    for pair in found:
+        total = pair.both + pair.only_one + pair.only_other + pair.neither
+        share = (pair.both + pair.neither) / total
+        why = "; ".join(f"{reason} {count:,}" for reason, count in pair.why.most_common(3))
+        rows.append(
+            [f"{pair.target}: {pair.one} / {pair.other}", pair.both, pair.only_one, pair.only_other, pair.neither,
+             f"{share:.1%}", why]
+        )  # fmt: skip
+        if pair.example is not None and pair.one == "planner":
+            item, term = pair.example
+            examples.append(f"- {pair.target}, `{item.architecture.fingerprint}` ({term}): "
+                            f"{_figures(item, pair.one)}; {_figures(item, pair.other)}.")  # fmt: skip
+    head = ["target: tier A / tier B", "both fit", "A only", "B only", "neither", "agree",
+            "which term is higher where one refuses"]  # fmt: skip
+    return (
+        "## Agreement of tiers\n\nRandom architectures and those evolved for the target.\n\n"
+        + _table(head, rows)
+        + "\n\nThe planner and another tier on one network, that with most room by the tier that admits it:\n\n"
+        + "\n".join(examples)
+    )
+
+
+def _figures(item: Judged, label: str) -> str:
+    report = item.reports[label]
+    margin = f" + {report.margin:.0%}" if report.margin else ""
+    return (
+        f"{label} RAM {report.ram_bytes:,} = {report.activations_bytes:,}{margin} + {report.runtime_ram_bytes:,} "
+        f"runtime, Flash {report.flash_bytes:,} = {report.weights_bytes:,} + {report.code_bytes:,} code"
+    )
+
+
+def sensitivity(all_judged: Sequence[Judged], all_targets: Sequence[Target]) -> str:
+    """The accepted share as the limits are scaled."""
+    rows: list[list[object]] = []
+    for target in all_targets:
+        for proposer in ("random", "evolution"):
+            asked = [item for item in all_judged if item.proposer == proposer and item.aim in ("", target.name)]
+            for label in asked[0].reports if asked else ():
+                shares = shares_of(asked, target, label)
+                rows.append([f"{target.name}, {proposer}, {label}", *(f"{share:.1%}" for share in shares)])
+    head = ["target, proposer, tier", *(f"x {factor}" for factor in FACTORS)]
+    return "## Accepted share as both limits are scaled\n\n" + _table(head, rows)
+
+
+def caution(found: Sequence[Cost]) -> str:
+    """What the planner's caution costs in networks."""
+    versions = list(found[0].st)
+    rows: list[list[object]] = [
+        [f"{cost.target}, {cost.proposer}", cost.judged, cost.rejected, cost.in_place, cost.half_code, cost.no_code,
+         *(f"{cost.st[version]:,} ({cost.st_no_margin[version]:,})" for version in versions)]
+        for cost in found
+    ]  # fmt: skip
+    head = ["target, proposer", "judged", "rejected by the planner", "would fit: ADD in place",
+            f"kernels {HALF_CODE_BYTES:,} B less", "no code at all", *(f"{x} (no margin)" for x in versions)]  # fmt: skip
+    return "## What the planner rejects and another runtime would take\n\n" + _table(head, rows)
+
+
+def links(rows: Sequence[dict[str, Any]]) -> str:
+    """The linker's verdicts against the planner's."""
+    lines: list[list[object]] = []
+    names = list(dict.fromkeys(row["target"] for row in rows))
+    for name in (*names, "all"):
+        chosen = [row for row in rows if name in ("all", row["target"])]
+        cells = Counter((row["planner_fits"], row["linker_fits"]) for row in chosen)
+        flash = Counter(row["flash_difference_bytes"] for row in chosen)
+        ram = [row["ram_difference_bytes"] for row in chosen]
+        nearest = min(abs(row["fullness"] - 1) for row in chosen)
+        lines.append(
+            [name, len(chosen), cells[True, True], cells[True, False], cells[False, True], cells[False, False],
+             f"{nearest:.3%}", ", ".join(f"{difference:+d} B: {count}" for difference, count in sorted(flash.items())),
+             f"{min(ram)} ... {max(ram)} B"]
+        )  # fmt: skip
+    head = ["target", "linked", "both fit", "false accept", "false reject", "neither", "nearest to the limit",
+            "Flash, linked less planned", "RAM, linked less planned"]  # fmt: skip
+    accepted = sum(row["planner_fits"] for row in rows)
+    rejected = len(rows) - accepted
+    return (
+        "## Linked images against the planner\n\n"
+        + _table(head, lines)
+        + f"\n\nWith none found, the 95 % upper bounds near the limit are about {3 / max(accepted, 1):.1%} false "
+        f"accepts of the admitted and {3 / max(rejected, 1):.1%} false rejects of the rejected (three by the count)."
+        * (not any(row["planner_fits"] != row["linker_fits"] for row in rows))
+    )
+
+
+def nasbench(known: Sequence[Benchmarked], all_targets: Sequence[Target]) -> str:
+    """The best accuracy that passes, and the best that a less cautious filter would have let pass."""
+    rows: list[list[object]] = []
+    for target in all_targets:
+        cases = {
+            "planner": [item for item in known if target.fits(item.planner)],
+            "in place": [
+                item for item in known if target.fits(replace(item.planner, activations_bytes=item.in_place_bytes))
+            ],
+            "half": [item for item in known if target.fits(replace(item.planner, code_bytes=item.planner.code_bytes - HALF_CODE_BYTES))],
+            "both": [
+                item
+                for item in known
+                if target.fits(
+                    replace(item.planner, activations_bytes=item.in_place_bytes, code_bytes=item.planner.code_bytes - HALF_CODE_BYTES)
+                )
+            ],
+            "st": [item for item in known if target.fits(item.st_estimate)],
+            "st no margin": [item for item in known if target.fits(replace(item.st_estimate, margin=0.0))],
+            **{f"x {scale}": [item for item in known if target.fits(item.planner, scale)] for scale in (0.8, 1.2, 1.5)},
+        }  # fmt: skip
+        rows.append([target.name, *(f"{len(items):,}: {_best(items)}" for items in cases.values())])
+    best = max(known, key=lambda item: item.accuracy)
+    head = ["target", "planner", "ADD in place", f"kernels {HALF_CODE_BYTES:,} B less", "both", "st_estimate 4.0",
+            "st_estimate 4.0, no margin", "planner, limits x 0.8", "x 1.2", "x 1.5"]  # fmt: skip
+    return (
+        f"## Accuracy let pass: NAS-Bench-201, {len(known):,} networks\n\nHow many fit, and the best accuracy among "
+        "them (CIFAR-10 test, 200 epochs, mean of seeds; the best of all has "
+        f"{best.accuracy:.2%}, {best.planner.flash_bytes:,} B of Flash and {best.planner.ram_bytes:,} B of RAM).\n\n"
+        + _table(head, rows)
+    )
+
+
+def device(found: Sequence[Measured]) -> str:
+    """The tflm tier's figures against those measured on a microcontroller."""
+    arena = [item.tflm_arena_bytes / item.measured_arena_bytes - 1 for item in found]
+    file = [item.file_bytes / item.measured_file_bytes - 1 for item in found]
+    over = sum(item.planner_arena_bytes > item.measured_arena_bytes for item in found)
+    return (
+        f"## The tflm tier against a real device\n\n{len(found)} networks of NAS-Bench-201 as measured on an nRF5340 "
+        f"(Cortex-M33, TensorFlow Lite Micro; NATS-Bench-MCU): arena predicted less measured {_range(arena)}; file "
+        f"{_range(file)}. The planner's arena alone is larger than what was measured for {over} of them."
+    )
+
+
+def _range(shares: Sequence[float]) -> str:
+    return f"{min(shares):+.1%} ... {max(shares):+.1%} (median {np.median(shares):+.1%})"
+
+
+def _best(items: Sequence[Benchmarked]) -> str:
+    return f"{max(item.accuracy for item in items):.2%}" if items else "none"
+
+
+def trainings(found: Sequence[Trained]) -> str:
+    """Both sides of the limit compared."""
+    rows: list[list[object]] = []
+    means: dict[bool, np.ndarray] = {}
+    for fits in (True, False):
+        by_network: dict[str, list[float]] = {}
+        for training in found:
+            if training.fits is fits:
+                by_network.setdefault(training.fingerprint, []).append(training.validation_accuracy)
+        if not by_network:
+            return "## Trained on both sides of a limit\n\nNo network lay so near the limit; raise --trainings."
+        means[fits] = np.array([np.mean(accuracies) for accuracies in by_network.values()])
+        within = [np.std(accuracies, ddof=1) for accuracies in by_network.values() if len(accuracies) > 1]
+        rows.append(
+            ["just admitted" if fits else "just rejected", len(means[fits]), f"{means[fits].mean():.2%}",
+             f"{means[fits].std(ddof=1) if len(means[fits]) > 1 else 0:.2%}", f"{means[fits].max():.2%}",
+             f"{np.mean(within) if within else 0:.2%}"]
+        )  # fmt: skip
+    rng = np.random.default_rng(0)
+    resampled = [
+        rng.choice(means[False], len(means[False])).mean() - rng.choice(means[True], len(means[True])).mean()
+        for _ in range(_RESAMPLES)
+    ]
+    low, high = np.percentile(resampled, (2.5, 97.5))
+    head = ["digits, validation accuracy", "networks", "mean", "spread between networks", "best",
+            "spread between seeds"]  # fmt: skip
+    return (
+        f"## Trained on both sides of a limit ({BOARD}, within a factor of {NEAR})\n\n"
+        + _table(head, rows)
+        + f"\n\nJust rejected less just admitted: {100 * (means[False].mean() - means[True].mean()):+.2f} points, 95 % "
+        f"interval {100 * low:+.2f} to {100 * high:+.2f} (networks resampled)."
+    )

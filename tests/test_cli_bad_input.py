@@ -139,7 +139,7 @@ def test_names_from_a_file_cannot_steer_the_terminal(capsys: Capture, tmp_path: 
         (("--board", "nucleo_f447re"), "did you mean"),
         (("--board", "all"), "give it alone"),
         (("--tier", "guess"), "'planner', 'tflm', 'st_estimate', 'stedgeai', 'st_cloud'"),
-        (("--tier", "stedgeai", "--stedgeai", "/nonexistent"), "use --tier auto"),
+        (("--tier", "stedgeai", "--stedgeai", "/nonexistent"), "use tier auto"),
         (("--tier", "planner", "--tool-version", "nonsense"), "nonsense"),
         (("--input", "32x32x3"), "leave --input and --classes out"),
         (("--plot", "x.jpg"), "no name of a picture"),

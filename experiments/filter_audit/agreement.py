@@ -104,8 +104,7 @@ class Cost:
 
 
 HALF_CODE_BYTES = CODE_BYTES // 2
-"""What would be saved if the kernels took half of the planner's constant: about what a small set of them took in a trial
-of the planned runtime."""
+"""What would be saved if the kernels took half of the planner's constant, about what a few of them took in a trial."""
 
 
 def costs_of_caution(judged: Sequence[Judged], target: Target, proposer: str) -> Cost:

@@ -5,8 +5,8 @@
 Proposes `count` architectures by each proposer, judges them by every tier for five targets, links images of those near
 the limits, and trains some on both sides of one. Writes `figures.md`, `sensitivity.png`, `rows.parquet` (a row per
 architecture), `links.parquet` (per linked image) and `trainings.parquet`. The folder of the data holds
-`nasbench201.parquet` and `nats_mcu_nrf5340_sample.parquet`; without them, or without `ziglang`, the part that needs them
-is left out and says so.
+`nasbench201.parquet` and `nats_mcu_nrf5340_sample.parquet`; without them, or without `ziglang`, the part that needs
+them is left out and says so.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     linked = link_near_limits(space, all_judged, all_targets, asked.links) if linking.available() else []
     _say(began, f"{len(linked)} images linked" if linked else linking.MISSING)
-    sections.append(tables.links(linked) if linked else linking.MISSING + ".")
+    sections.append(tables.links(linked, all_judged, all_targets) if linked else linking.MISSING + ".")
     sections.append(vendor_section(space, all_judged, all_targets, asked.links))
     if all((asked.data / name).exists() for name in ("nasbench201.parquet", "nats_mcu_nrf5340_sample.parquet")):
         known = list(benchmarked(asked.data, asked.every))

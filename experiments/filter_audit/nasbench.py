@@ -8,7 +8,7 @@ operators fewer than in a file of the benchmark's own network.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -36,6 +36,14 @@ class Benchmarked:
     planner: FeasibilityReport
     st_estimate: FeasibilityReport
     in_place_bytes: int
+
+    def another_runtime(self, in_place: bool, less_code: int) -> FeasibilityReport:
+        """The planner's report for a runtime that may write sums over an operand, and takes `less_code` bytes less."""
+        return replace(
+            self.planner,
+            activations_bytes=self.in_place_bytes if in_place else self.planner.activations_bytes,
+            code_bytes=self.planner.code_bytes - less_code,
+        )
 
 
 @dataclass(frozen=True, slots=True)

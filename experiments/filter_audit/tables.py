@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.filter_audit.accuracy import BOARD, NEAR, Trained
-from experiments.filter_audit.agreement import FACTORS, HALF_CODE_BYTES, Agreement, Cost
+from experiments.filter_audit.agreement import FACTORS, HALF_CODE_BYTES, Agreement, Cost, population
 from experiments.filter_audit.agreement import sensitivity as shares_of
 from experiments.filter_audit.first_run import FirstRun
 from experiments.filter_audit.nasbench import Benchmarked, Measured
@@ -16,6 +16,8 @@ from experiments.filter_audit.population import Offer
 from experiments.filter_audit.targets import Judged, Target
 
 _RESAMPLES = 2_000
+_UNTRAINED = 0.2
+"""Twice the accuracy of guessing one of ten classes."""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -66,8 +68,9 @@ def first_run(run: FirstRun) -> str:
     return (
         "## Trained\n\nThe recorded run `experiments/first_run` (one seed, 256/512 KB and 15 M MACs on nucleo_f746zg, "
         f"CIFAR-100): {run.proposed} proposed, {run.rejected} rejected before training, {run.trained} trained, "
-        f"{run.not_reached} not reached in time. Infeasible ones trained: {run.infeasible_trained}, by the record and judged anew by today's "
-        f"planner; trained ones whose recorded arena is not what tflite-micro's allocator states: {run.other_arena}."
+        f"{run.not_reached} not reached in time. Infeasible ones trained: {run.infeasible_trained}, by the record and "
+        f"judged anew by today's planner; trained ones whose recorded arena is not what tflite-micro's allocator "
+        f"states: {run.other_arena}."
     )
 
 
@@ -128,12 +131,22 @@ def caution(found: Sequence[Cost]) -> str:
         for cost in found
     ]  # fmt: skip
     head = ["target, proposer", "judged", "rejected by the planner", "would fit: ADD in place",
-            f"kernels {HALF_CODE_BYTES:,} B less", "no code at all", *(f"{x} (no margin)" for x in versions)]  # fmt: skip
+            f"kernels {HALF_CODE_BYTES:,} B less", "no code at all",
+            *(f"{version} (no margin)" for version in versions)]  # fmt: skip
     return "## What the planner rejects and another runtime would take\n\n" + _table(head, rows)
 
 
-def links(rows: Sequence[dict[str, Any]]) -> str:
-    """The linker's verdicts against the planner's."""
+def links(rows: Sequence[dict[str, Any]], all_judged: Sequence[Judged], all_targets: Sequence[Target]) -> str:
+    """The linker's verdicts against the planner's, and how many verdicts hang on alignment, which the planner leaves
+    out."""
+    padding = max(row["flash_difference_bytes"] for row in rows)
+    admitted = [
+        target.budget.flash_bytes - item.reports["planner"].flash_bytes
+        for target in all_targets
+        for item in population(all_judged, target)
+        if target.fits(item.reports["planner"])
+    ]
+    hanging = sum(slack < padding for slack in admitted)
     lines: list[list[object]] = []
     names = list(dict.fromkeys(row["target"] for row in rows))
     for name in (*names, "all"):
@@ -150,13 +163,17 @@ def links(rows: Sequence[dict[str, Any]]) -> str:
     head = ["target", "linked", "both fit", "false accept", "false reject", "neither", "nearest to the limit",
             "Flash, linked less planned", "RAM, linked less planned"]  # fmt: skip
     accepted = sum(row["planner_fits"] for row in rows)
-    rejected = len(rows) - accepted
+    bounds = (
+        f" With none found, about {3 / max(accepted, 1):.1%} false accepts of what is admitted near the limit, and "
+        f"{3 / max(len(rows) - accepted, 1):.1%} false rejects, are the most that would go unseen in such a sample "
+        "(95 %, three by the count)."
+    )
+    none_found = all(row["planner_fits"] is row["linker_fits"] for row in rows)
     return (
         "## Linked images against the planner\n\n"
         + _table(head, lines)
-        + f"\n\nWith none found, the 95 % upper bounds near the limit are about {3 / max(accepted, 1):.1%} false "
-        f"accepts of the admitted and {3 / max(rejected, 1):.1%} false rejects of the rejected (three by the count)."
-        * (not any(row["planner_fits"] != row["linker_fits"] for row in rows))
+        + f"\n\nOf all {len(admitted):,} admitted, {hanging:,} have less Flash to spare than the {padding} B that "
+        "alignment took at most." + (bounds if none_found and 0 < accepted < len(rows) else "")
     )
 
 
@@ -164,24 +181,16 @@ def nasbench(known: Sequence[Benchmarked], all_targets: Sequence[Target]) -> str
     """The best accuracy that passes, and the best that a less cautious filter would have let pass."""
     rows: list[list[object]] = []
     for target in all_targets:
-        cases = {
-            "planner": [item for item in known if target.fits(item.planner)],
-            "in place": [
-                item for item in known if target.fits(replace(item.planner, activations_bytes=item.in_place_bytes))
-            ],
-            "half": [item for item in known if target.fits(replace(item.planner, code_bytes=item.planner.code_bytes - HALF_CODE_BYTES))],
-            "both": [
-                item
-                for item in known
-                if target.fits(
-                    replace(item.planner, activations_bytes=item.in_place_bytes, code_bytes=item.planner.code_bytes - HALF_CODE_BYTES)
-                )
-            ],
-            "st": [item for item in known if target.fits(item.st_estimate)],
-            "st no margin": [item for item in known if target.fits(replace(item.st_estimate, margin=0.0))],
-            **{f"x {scale}": [item for item in known if target.fits(item.planner, scale)] for scale in (0.8, 1.2, 1.5)},
-        }  # fmt: skip
-        rows.append([target.name, *(f"{len(items):,}: {_best(items)}" for items in cases.values())])
+        passed = [
+            [item for item in known if target.fits(item.planner)],
+            [item for item in known if target.fits(item.another_runtime(in_place=True, less_code=0))],
+            [item for item in known if target.fits(item.another_runtime(in_place=False, less_code=HALF_CODE_BYTES))],
+            [item for item in known if target.fits(item.another_runtime(in_place=True, less_code=HALF_CODE_BYTES))],
+            [item for item in known if target.fits(item.st_estimate)],
+            [item for item in known if target.fits(replace(item.st_estimate, margin=0.0))],
+            *([item for item in known if target.fits(item.planner, factor)] for factor in (0.8, 1.2, 1.5)),
+        ]
+        rows.append([target.name, *(f"{len(items):,}: {_best(items)}" for items in passed)])
     best = max(known, key=lambda item: item.accuracy)
     head = ["target", "planner", "ADD in place", f"kernels {HALF_CODE_BYTES:,} B less", "both", "st_estimate 4.0",
             "st_estimate 4.0, no margin", "planner, limits x 0.8", "x 1.2", "x 1.5"]  # fmt: skip
@@ -224,24 +233,26 @@ def trainings(found: Sequence[Trained]) -> str:
                 by_network.setdefault(training.fingerprint, []).append(training.validation_accuracy)
         if not by_network:
             return "## Trained on both sides of a limit\n\nNo network lay so near the limit; raise --trainings."
-        means[fits] = np.array([np.mean(accuracies) for accuracies in by_network.values()])
-        within = [np.std(accuracies, ddof=1) for accuracies in by_network.values() if len(accuracies) > 1]
+        mean = means[fits] = np.array([np.mean(accuracies) for accuracies in by_network.values()])
+        within = np.mean([np.ptp(accuracies) for accuracies in by_network.values()])
         rows.append(
-            ["just admitted" if fits else "just rejected", len(means[fits]), f"{means[fits].mean():.2%}",
-             f"{means[fits].std(ddof=1) if len(means[fits]) > 1 else 0:.2%}", f"{means[fits].max():.2%}",
-             f"{np.mean(within) if within else 0:.2%}"]
+            ["just admitted" if fits else "just rejected", len(mean), int(np.sum(mean < _UNTRAINED)),
+             f"{mean.mean():.2%}", f"{np.median(mean):.2%}", f"{mean.min():.2%} ... {mean.max():.2%}", f"{within:.2%}"]
         )  # fmt: skip
-    rng = np.random.default_rng(0)
-    resampled = [
-        rng.choice(means[False], len(means[False])).mean() - rng.choice(means[True], len(means[True])).mean()
-        for _ in range(_RESAMPLES)
-    ]
-    low, high = np.percentile(resampled, (2.5, 97.5))
-    head = ["digits, validation accuracy", "networks", "mean", "spread between networks", "best",
-            "spread between seeds"]  # fmt: skip
+    head = ["digits, validation accuracy", "networks", "stayed at chance", "mean", "median", "range of networks",
+            "between seeds, on average"]  # fmt: skip
+    trained = {fits: mean[mean >= _UNTRAINED] for fits, mean in means.items()}
     return (
         f"## Trained on both sides of a limit ({BOARD}, within a factor of {NEAR})\n\n"
         + _table(head, rows)
-        + f"\n\nJust rejected less just admitted: {100 * (means[False].mean() - means[True].mean()):+.2f} points, 95 % "
-        f"interval {100 * low:+.2f} to {100 * high:+.2f} (networks resampled)."
+        + f"\n\nMean of the just rejected less that of the just admitted, with 95 % interval (networks resampled): "
+        f"{_difference(means[False], means[True])}; without those that stayed at chance "
+        f"{_difference(trained[False], trained[True])}."
     )
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> str:
+    rng = np.random.default_rng(0)
+    resampled = [rng.choice(one, len(one)).mean() - rng.choice(other, len(other)).mean() for _ in range(_RESAMPLES)]
+    low, high = np.percentile(resampled, (2.5, 97.5))
+    return f"{100 * (one.mean() - other.mean()):+.2f} points ({100 * low:+.2f} ... {100 * high:+.2f})"

@@ -1,0 +1,193 @@
+"""The audit of the filter at a small size: what must hold of its figures whatever they are."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from automcu.graph.lowering import lower
+from automcu.graph.tflite_writer import write_tflite
+from automcu.llm.reply import MalformedReply, json_object
+from automcu.spaces import make_space
+from experiments.filter_audit import audit, linking
+from experiments.filter_audit.agreement import (
+    FACTORS,
+    agreements,
+    costs_of_caution,
+    deciding_term,
+    population,
+    sensitivity,
+)
+from experiments.filter_audit.first_run import trained_in_first_run
+from experiments.filter_audit.nasbench import network_of
+from experiments.filter_audit.population import Offer, evolved_offers, random_offers, reply_offers
+from experiments.filter_audit.replies import ENTRIES, FAULTY, READABLE, REFUSED, replies
+from experiments.filter_audit.targets import Judged, targets
+from tests.llm import test_reply
+
+SPACE = make_space("mcu_cnn", audit.INPUT_SHAPE, audit.CLASS_COUNT)
+TARGETS = targets()
+needs_linker = pytest.mark.skipif(not linking.available(), reason=linking.MISSING)
+
+
+@pytest.fixture(scope="module")
+def offers() -> list[Offer]:
+    evolved = [offer for target in TARGETS for offer in evolved_offers(SPACE, 5, target, 16)]
+    return [*random_offers(SPACE, 3, 60), *reply_offers(SPACE, 4, 140), *evolved]
+
+
+@pytest.fixture(scope="module")
+def judged(offers: Sequence[Offer]) -> list[Judged]:
+    return audit.judge_offers(SPACE, offers)
+
+
+def test_every_kind_of_reply_is_one_that_the_reader_is_tested_with() -> None:
+    assert set(READABLE) <= set(test_reply.READABLE) and set(REFUSED) <= set(test_reply.REFUSED)
+    kinds = replies(SPACE, random.Random(0))
+    for reply in (next(kinds) for _ in (*READABLE, *REFUSED, *FAULTY)):
+        if reply.readable:
+            assert json_object(reply.text, "proposals")["proposals"] == list(reply.entries)
+        else:
+            with pytest.raises(MalformedReply):
+                json_object(reply.text, "proposals")
+
+
+def test_the_funnel_only_narrows_and_faults_cost_what_they_touch(offers: Sequence[Offer]) -> None:
+    assert all(offer.parsed for offer in offers if offer.architecture is not None)
+    assert all(offer.architecture is not None for offer in offers if offer.proposer != "replies")
+    by_kind = {offer.kind: [other for other in offers if other.kind == offer.kind] for offer in offers}
+    for kind, count in [*((kind, ENTRIES) for kind in READABLE), *((kind, 0) for kind in REFUSED)]:
+        assert sum(offer.parsed for offer in by_kind[kind]) == count, kind
+    for kind in FAULTY:
+        assert sum(offer.architecture is not None for offer in by_kind[kind]) == ENTRIES - 1, kind
+    parsed_in_vain = {offer.kind for offer in offers if offer.parsed and offer.architecture is None}
+    assert parsed_in_vain == {"pools only", "halved too often", "too many parameters"}
+
+
+def test_what_the_planner_admits_has_room_for_the_arena_of_tflite_micro(judged: Sequence[Judged]) -> None:
+    admitted = 0
+    for target in TARGETS:
+        for item in judged:
+            planner, tflm = item.reports["planner"], item.reports["tflm"]
+            if target.fits(planner):
+                admitted += 1
+                assert target.fits(replace(planner, activations_bytes=tflm.activations_bytes))
+    assert admitted > 50
+
+
+def test_the_accepted_share_grows_with_the_limits(judged: Sequence[Judged]) -> None:
+    for target in TARGETS:
+        for label in judged[0].reports:
+            shares = sensitivity(population(judged, target), target, label)
+            assert shares == sorted(shares) and len(shares) == len(FACTORS)
+    planner = sensitivity(population(judged, TARGETS[0]), TARGETS[0], "planner")
+    assert 0 < planner[0] < planner[-1] < 1
+
+
+def test_agreement_counts_everyone_once_and_names_a_term_for_each_disagreement(judged: Sequence[Judged]) -> None:
+    found = list(agreements(judged, TARGETS))
+    assert len(found) == len(TARGETS) * 10  # pairs of five tiers
+    for pair in found:
+        target = next(target for target in TARGETS if target.name == pair.target)
+        asked = population(judged, target)
+        assert pair.both + pair.only_one + pair.only_other + pair.neither == len(asked)
+        assert pair.both + pair.only_one == sum(target.fits(item.reports[pair.one]) for item in asked)
+        assert sum(pair.why.values()) == pair.only_one + pair.only_other
+        assert (pair.example is None) is (pair.only_one + pair.only_other == 0)
+
+
+def test_the_deciding_term_is_the_one_that_differs(judged: Sequence[Judged]) -> None:
+    target = TARGETS[0]
+    report = next(item.reports["planner"] for item in judged if target.fits(item.reports["planner"]))
+    limits = target.budget
+    for changes, term in (
+        ({"activations_bytes": limits.ram_bytes}, "activations"),
+        ({"runtime_ram_bytes": limits.ram_bytes}, "runtime RAM"),
+        ({"margin": 10.0 * limits.ram_bytes / report.activations_bytes}, "margin"),
+        ({"code_bytes": limits.flash_bytes}, "code"),
+        ({"weights_bytes": limits.flash_bytes + 1}, "weights"),
+    ):
+        refuses = replace(report, **changes)  # type: ignore[arg-type]
+        assert deciding_term(report, refuses, target) == term
+
+
+def test_another_runtime_can_only_admit_more(judged: Sequence[Judged]) -> None:
+    for target in TARGETS:
+        for proposer in ("random", "evolution"):
+            cost = costs_of_caution(judged, target, proposer)
+            assert max(cost.in_place, cost.no_code) <= cost.rejected <= cost.judged
+            assert cost.half_code <= cost.no_code
+            assert all(cost.st[version] <= cost.st_no_margin[version] for version in cost.st)
+    assert all(item.in_place_bytes <= item.reports["planner"].activations_bytes for item in judged)
+
+
+def test_the_recorded_run_trained_nothing_that_does_not_fit() -> None:
+    run = trained_in_first_run()
+    assert (run.proposed, run.rejected, run.trained, run.not_reached) == (40, 7, 19, 14)
+    assert run.infeasible_trained == run.other_arena == 0
+
+
+def test_a_benchmark_cell_becomes_the_network_it_describes() -> None:
+    wired = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+    network = network_of(wired)
+    assert network is not None
+    kinds = [operator.kind for operator in lower(network).operators]
+    assert kinds.count("ADD") == 15 * 2 + 2 and kinds.count("CONV_2D") == 1 + 15 * 3 + 2 * 3
+    assert network_of("|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|") is None
+
+
+def test_the_whole_audit_without_a_linker_twice_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linking, "available", lambda: False)
+    monkeypatch.setattr(audit, "train_near_limit", lambda *arguments, **named: [])  # real ones: see the slow test
+    command = ["--count", "20", "--seed", "7", "--data", str(tmp_path)]
+    for folder in ("one", "two"):
+        audit.main([*command, "--out", str(tmp_path / folder)])
+    figures = (tmp_path / "one" / "figures.md").read_text()
+    assert linking.MISSING in figures and "NAS-Bench-201 were not found" in figures
+    assert figures == (tmp_path / "two" / "figures.md").read_text()
+    rows = [pq.read_table(tmp_path / folder / "rows.parquet").to_pylist() for folder in ("one", "two")]
+    assert rows[0] == rows[1] and len(rows[0]) > 40
+    assert (tmp_path / "one" / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
+
+
+@needs_linker
+def test_the_linker_takes_what_just_fits_and_not_a_byte_more(judged: Sequence[Judged], tmp_path: Path) -> None:
+    item = min(judged, key=lambda item: item.reports["planner"].weights_bytes)
+    report, roomy = item.reports["planner"], TARGETS[3]
+    model = write_tflite(lower(SPACE.build(item.architecture)), seed=0)
+    exact = replace(roomy.asked, ram_bytes=report.ram_bytes, flash_bytes=report.flash_bytes)
+    padding = linking.link(model, report.activations_bytes, roomy, tmp_path).flash_bytes - report.flash_bytes
+    assert 0 <= padding < 16
+    exact = replace(exact, flash_bytes=exact.flash_bytes + padding)
+    assert linking.link(model, report.activations_bytes, replace(roomy, asked=exact), tmp_path).fits
+    for tight in (
+        replace(exact, ram_bytes=exact.ram_bytes - 16),
+        replace(exact, flash_bytes=exact.flash_bytes - 1),
+    ):
+        image = linking.link(model, report.activations_bytes, replace(roomy, asked=tight), tmp_path)
+        assert not image.fits and (image.ram_overflow, image.flash_overflow) in ((16, 0), (0, 1))
+
+
+@needs_linker
+def test_the_stack_lies_apart_where_there_is_a_second_region(judged: Sequence[Judged], tmp_path: Path) -> None:
+    model = write_tflite(lower(SPACE.build(SPACE.smallest())), seed=0)
+    one, two = TARGETS[0], TARGETS[1]
+    for target, reserve in ((one, one.board.reserved_ram_bytes), (two, 0)):
+        free = target.board.ram_bytes - reserve - 1_024
+        assert linking.link(model, free, target, tmp_path).fits
+        assert linking.link(model, free + 16, target, tmp_path).ram_overflow == 16
+
+
+@pytest.mark.slow
+@needs_linker
+def test_the_whole_audit_with_linker_and_trainings(tmp_path: Path) -> None:
+    audit.main(["--count", "100", "--links", "8", "--trainings", "2", "--every", "400", "--out", str(tmp_path)])
+    links = pq.read_table(tmp_path / "links.parquet").to_pylist()
+    assert len(links) > 25 and {row["planner_fits"] for row in links} == {True, False}
+    assert all(0 <= row["flash_difference_bytes"] < 64 and row["ram_difference_bytes"] == 0 for row in links)
+    assert all(row["linker_fits"] is row["planner_fits"] for row in links if abs(row["fullness"] - 1) > 0.01)
+    trainings = pq.read_table(tmp_path / "trainings.parquet").to_pylist()
+    assert len(trainings) == 8 and all(row["validation_accuracy"] > 0.5 for row in trainings)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.lowering import lower
 from automcu.graph.tflite_writer import write_tflite
 from automcu.llm.reply import MalformedReply, json_object
@@ -151,6 +152,21 @@ def test_the_whole_audit_without_a_linker_twice_the_same(tmp_path: Path, monkeyp
     rows = [pq.read_table(tmp_path / folder / "rows.parquet").to_pylist() for folder in ("one", "two")]
     assert rows[0] == rows[1] and len(rows[0]) > 40
     assert (tmp_path / "one" / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_vendors_tool_is_asked_where_it_is_found(judged: Sequence[Judged], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def tool(program: Path, series: str) -> PlannerTier:  # says what the planner says, so that none can disagree
+        asked.append((program, series))
+        return PlannerTier()
+
+    monkeypatch.setattr(audit, "find_stedgeai", lambda: Path("/opt/stedgeai"))
+    monkeypatch.setattr(audit, "StEdgeAi", tool)
+    rows = audit.vendor_section(SPACE, judged, TARGETS, 8).splitlines()[-len(TARGETS) :]
+    assert [series for _, series in asked] == ["stm32l0", "stm32l4", "stm32f4", "stm32f7", "stm32f7"]
+    cells = [[int(cell) for cell in row.split("|")[2:6]] for row in rows]
+    assert all(both + neither > 0 and only_one == only_other == 0 for both, only_one, only_other, neither in cells)
 
 
 @needs_linker

@@ -53,12 +53,14 @@ class PlannerTier:
         """
         require_supported(graph, SUPPORTED, "AutoMCU's own runtime")
         plan, cost = plan_memory(graph), costs(graph)
+        # The linker puts a layer's constants on multiples of 4 bytes.
+        padding = sum([-size % 4 for size in cost.weights_bytes])
         channels = sum(graph.tensors[op.output].shape[-1] for op in graph.operators if op.weights)
         return FeasibilityReport(
             graph_fingerprint=graph.fingerprint,
             macs=cost.total_macs,
             weights_bytes=cost.total_weights_bytes,
-            code_bytes=CODE_BYTES + TABLE_BYTES_PER_CHANNEL * channels,
+            code_bytes=CODE_BYTES + TABLE_BYTES_PER_CHANNEL * channels + padding,
             activations_bytes=plan.arena_bytes,
             runtime_ram_bytes=RUNTIME_RAM_BYTES,
             binding_layer=binding_layer(graph, plan),

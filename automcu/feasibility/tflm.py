@@ -43,7 +43,7 @@ class TflmTier:
 
     - activations: the allocator's head; the same on every processor, as those kernels are;
     - runtime RAM: the allocator's tail on this 64-bit machine. Its structures hold pointers, which are half as large on
-      a Cortex-M: an upper figure;
+      a Cortex-M: an upper figure for the same file;
     - weights: those of the graph. The interpreter reads the model file itself, which lies in Flash as a whole: the
       rest of the file is counted with the code;
     - code: the constant `CODE_BYTES`.
@@ -95,7 +95,8 @@ class TflmTier:
         )
 
     def allocations(self, tflite: bytes) -> Allocations:
-        """What the .tflite file takes of the arena. Raises as `report` does."""
+        """What the .tflite file takes of the arena. It should be one that `read_tflite` reads: the interpreter trusts
+        it, and may crash on another. Raises as `report` does."""
         request = Frame({"arena_bytes": ARENA_BYTES}, {"tflite": np.frombuffer(tflite, np.uint8)})
         with self._lock:
             child = self._running_child()

@@ -12,6 +12,10 @@ def load_answer() -> Answer:
     """Import tflite-micro; return the function that gives the recording allocator's report on a file."""
     from tflite_micro.python.tflite_micro import runtime
 
+    # It unpacks the whole model into Python objects to count resource variables, which takes 40 times as long as all
+    # else. A graph that AutoMCU has read holds none.
+    runtime.count_resource_variables = lambda model: 0
+
     def answer(request: Frame) -> Frame:
         # The report is printed by C code. Descriptor 2 is this process's log, which holds one check's lines alone.
         os.ftruncate(_STDERR, 0)

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     linked = link_near_limits(space, all_judged, all_targets, asked.links) if linking.available() else []
     _say(began, f"{len(linked)} images linked" if linked else linking.MISSING)
-    sections.append(tables.links(linked, all_judged, all_targets) if linked else linking.MISSING + ".")
+    sections.append(tables.links(linked) if linked else linking.MISSING + ".")
     sections.append(vendor_section(space, all_judged, all_targets, asked.links))
     if all((asked.data / name).exists() for name in ("nasbench201.parquet", "nats_mcu_nrf5340_sample.parquet")):
         known = list(benchmarked(asked.data, asked.every))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.filter_audit.accuracy import BOARD, NEAR, Trained
-from experiments.filter_audit.agreement import FACTORS, HALF_CODE_BYTES, Agreement, Cost, population
+from experiments.filter_audit.agreement import FACTORS, HALF_CODE_BYTES, Agreement, Cost
 from experiments.filter_audit.agreement import sensitivity as shares_of
 from experiments.filter_audit.first_run import FirstRun
 from experiments.filter_audit.nasbench import Benchmarked, Measured
@@ -136,17 +136,8 @@ def caution(found: Sequence[Cost]) -> str:
     return "## What the planner rejects and another runtime would take\n\n" + _table(head, rows)
 
 
-def links(rows: Sequence[dict[str, Any]], all_judged: Sequence[Judged], all_targets: Sequence[Target]) -> str:
-    """The linker's verdicts against the planner's, and how many verdicts hang on alignment, which the planner leaves
-    out."""
-    padding = max(row["flash_difference_bytes"] for row in rows)
-    admitted = [
-        target.budget.flash_bytes - item.reports["planner"].flash_bytes
-        for target in all_targets
-        for item in population(all_judged, target)
-        if target.fits(item.reports["planner"])
-    ]
-    hanging = sum(slack < padding for slack in admitted)
+def links(rows: Sequence[dict[str, Any]]) -> str:
+    """The linker's verdicts against the planner's."""
     lines: list[list[object]] = []
     names = list(dict.fromkeys(row["target"] for row in rows))
     for name in (*names, "all"):
@@ -169,12 +160,8 @@ def links(rows: Sequence[dict[str, Any]], all_judged: Sequence[Judged], all_targ
         "(95 %, three by the count)."
     )
     none_found = all(row["planner_fits"] is row["linker_fits"] for row in rows)
-    return (
-        "## Linked images against the planner\n\n"
-        + _table(head, lines)
-        + f"\n\nOf all {len(admitted):,} admitted, {hanging:,} have less Flash to spare than the {padding} B that "
-        "alignment took at most." + (bounds if none_found and 0 < accepted < len(rows) else "")
-    )
+    told = bounds if none_found and 0 < accepted < len(rows) else ""
+    return "## Linked images against the planner\n\n" + _table(head, lines) + ("\n\n" + told.lstrip() if told else "")
 
 
 def nasbench(known: Sequence[Benchmarked], all_targets: Sequence[Target]) -> str:

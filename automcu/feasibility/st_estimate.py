@@ -32,8 +32,8 @@ class Generation:
 
     Activations are those of `st_memory` times `growth`, or times `growth_full_size` where the first depthwise
     convolution keeps its map's size; `margin` covers the worst row known. Runtime RAM is `ram_base` bytes and further
-    ones for each layer with weights, addition or concatenation, and other layer; code likewise, and for each output
-    channel of a layer with weights.
+    ones for each layer with weights, addition, subtraction or concatenation, and other layer; code likewise, and for
+    each output channel of a layer with weights.
     """
 
     first: int
@@ -141,7 +141,7 @@ def _runtime(graph: Int8Graph, layers: tuple[StLayer, ...], generation: Generati
     for layer in layers:
         operator = graph.operators[layer.operator]
         code += generation.code_layer
-        if operator.kind in ("ADD", "CONCATENATION"):
+        if operator.kind in ("ADD", "CONCATENATION", "SUB"):
             ram += generation.ram_joining
         elif operator.weights:
             ram += generation.ram_weighted

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 
 from automcu.graph.int8 import Int8Graph, Operator
 
-_DROPPED = frozenset({"QUANTIZE", "RESHAPE"})
-_IN_PLACE = frozenset({"HARD_SWISH", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "RELU", "RELU6"})
+_DROPPED = frozenset({"EXPAND_DIMS", "QUANTIZE", "RESHAPE", "SQUEEZE"})
+_IN_PLACE = frozenset(
+    {"HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "RELU", "RELU6", "TANH"}
+)
 _CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 _WEIGHTED = _CONVOLUTIONS | {"FULLY_CONNECTED"}
 

@@ -82,16 +82,23 @@ def busiest_layer(graph: Int8Graph, costs: Costs) -> str:
 
 _REMEDIES = {
     "ADD of a constant": "let the bias of the convolution before add it",
+    "EXPAND_DIMS": "let a Reshape or Flatten layer do it, with the batch size fixed at 1",
     "HARD_SWISH": "use ReLU or ReLU6 instead",
+    "LEAKY_RELU": "use ReLU or ReLU6 instead",
     "LOGISTIC": "use ReLU or ReLU6 instead of sigmoid and swish, and leave out squeeze-and-excite",
     "MAXIMUM": "use ReLU or ReLU6 right after a convolution to clamp values",
     "MEAN": "use average pooling over the whole map",
     "MINIMUM": "use ReLU or ReLU6 right after a convolution to clamp values",
     "MUL": "leave out squeeze-and-excite and other gating, and scale by the convolution before",
     "PAD": "let the convolutions pad",
+    "PRELU": "use ReLU or ReLU6 instead",
+    "REDUCE_MAX": "use max pooling over the whole map",
     "RELU": "let ReLU follow a convolution that no other layer reads, so that the two become one",
     "RELU6": "let ReLU6 follow a convolution that no other layer reads, so that the two become one",
     "SOFTMAX": "leave it out, the largest logit being the same class",
+    "SQUEEZE": "let a Reshape or Flatten layer do it, with the batch size fixed at 1",
+    "SUB": "subtract by the bias of a convolution, or add a map whose convolution has the sign changed",
+    "TANH": "use ReLU or ReLU6 instead",
     "TRANSPOSE": "give the network its input in the order of axes in which it computes",
 }
 

@@ -20,6 +20,7 @@ _PASS_ON = frozenset(
         "CONCATENATION",  # along height or width
         "DEQUANTIZE",
         "HARD_SWISH",
+        "LEAKY_RELU",
         "LOGISTIC",
         "MAX_POOL_2D",
         "MAXIMUM",
@@ -27,11 +28,20 @@ _PASS_ON = frozenset(
         "MINIMUM",
         "MUL",
         "PAD",
+        "PRELU",
         "QUANTIZE",
+        "REDUCE_MAX",
+        "RELU",
+        "RELU6",
+        "RESIZE_BILINEAR",
+        "RESIZE_NEAREST_NEIGHBOR",
         "SOFTMAX",
+        "SUB",
+        "TANH",
     }
 )
 """Operators whose output has as many channels as each operand, or with PAD as many more as before."""
+_RESHAPING = frozenset({"EXPAND_DIMS", "RESHAPE", "SQUEEZE"})
 _MULTIPLE = 4
 """Channels come in multiples of 4, what the SIMD int8 kernels of Cortex-M work in."""
 _EDITS = (("halve the channels of {}", 1, 2), ("cut a quarter of the channels of {}", 3, 4))
@@ -196,9 +206,9 @@ def _passed_on(graph: Int8Graph, operator: Operator, operands: list[_Form], unkn
     shape = graph.tensors[operator.output].shape
     if operator.kind == "DEPTHWISE_CONV_2D":
         return _scaled(operands[0], shape[-1] // shapes[0][-1])
-    if operator.kind == "RESHAPE" and shape[-1] == shapes[0][-1]:
+    if operator.kind in _RESHAPING and shape[-1] == shapes[0][-1]:
         return operands[0]
-    if operator.kind == "RESHAPE" and shape[-1] == prod(shape):
+    if operator.kind in _RESHAPING and shape[-1] == prod(shape):
         return _scaled(operands[0], prod(shapes[0][:-1]))
     if operator.kind == "CONCATENATION" and shape[-1] == sum(read[-1] for read in shapes):
         total: _Form = {}

@@ -52,9 +52,9 @@ class Operator:
 
     `inputs` and `output` are indices into `Int8Graph.tensors`. `weights` is the shape of the int8 kernel as the file
     lays it out (CONV_2D: out, height, width, in; DEPTHWISE_CONV_2D: 1, height, width, channels; FULLY_CONNECTED:
-    units, inputs), empty where there is none; `bias` counts the int32 biases. An ADD, MUL, MINIMUM or MAXIMUM of one
-    activation and an int8 constant has one input, and the constant's shape as `weights`, (1,) for a scalar. `pads` is
-    set for PAD alone: before and after, for each dimension in turn.
+    units, inputs), empty where there is none; `bias` counts the int32 biases. An ADD, SUB, MUL, MINIMUM or MAXIMUM of
+    one activation and an int8 constant has one input, and the constant's shape as `weights`, (1,) for a scalar; PRELU
+    has its slopes there. `pads` is set for PAD alone: before and after, for each dimension in turn.
     """
 
     name: str = field(compare=False)

@@ -7,7 +7,7 @@ bytes. `arena_bytes` therefore equals the `head` that TFLM's recording allocator
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from math import prod
@@ -22,7 +22,8 @@ _MERGE_EVERY = 16
 
 @dataclass(frozen=True, slots=True)
 class ScratchBuffer:
-    """Memory that the operator of that index needs while it runs; offset in the arena and size are in bytes."""
+    """Memory that the operator of that index needs while it runs, one of several such buffers perhaps; offset in the
+    arena and size are in bytes."""
 
     operator: int
     offset: int
@@ -36,8 +37,8 @@ class MemoryPlan:
     `offsets[i]` (bytes) and `lifetimes[i]` (first and last time, both included) belong to `graph.tensors[i]`;
     `scratch` holds the operators' own buffers, in operator order. `lower_bound_bytes` is what is alive at the worst
     operator; no placement can do with less, and `arena_bytes` exceeds it where gaps are left. `binding_operator` is
-    that worst operator (the first such), `binding_tensors` are the tensors alive there, `scratch_bytes` the operator's
-    own scratch buffer there.
+    that worst operator (the first such), `binding_tensors` are the tensors alive there, `scratch_bytes` is what the
+    operator's own scratch buffers take there.
     """
 
     offsets: tuple[int, ...]
@@ -148,15 +149,17 @@ def _plan(graph: Int8Graph, first: list[int], last: list[int], homes: dict[int, 
     for tensor, home in homes.items():
         sizes[tensor] = 0
         freed[home] = last[tensor]  # sums that share a home come in operator order, the longest-lived last
-    scratch = {
-        time: _aligned(4 * prod(graph.tensors[operator.output].shape))
+    scratch = [
+        (time, size)
         for time, operator in enumerate(graph.operators)
-        if operator.kind == "MEAN"  # TFLM's reference kernel sums in int32
-    }
+        if operator.kind in _SCRATCH
+        for size in _SCRATCH[operator.kind](prod(graph.tensors[operator.output].shape))
+    ]
+    times = [time for time, _ in scratch]
     alive = _alive_bytes(sizes, first, freed, scratch, len(graph.operators))
     lower_bound = max(alive)
     binding = alive.index(lower_bound)
-    offsets, arena = place_buffers([*sizes, *scratch.values()], [*first, *scratch], [*freed, *scratch])
+    offsets, arena = place_buffers([*sizes, *(size for _, size in scratch)], [*first, *times], [*freed, *times])
     for tensor, home in homes.items():
         offsets[tensor] = offsets[home]
     return MemoryPlan(
@@ -165,14 +168,14 @@ def _plan(graph: Int8Graph, first: list[int], last: list[int], homes: dict[int, 
         scratch=tuple(
             [
                 ScratchBuffer(time, offset, size)
-                for (time, size), offset in zip(scratch.items(), offsets[len(sizes) :], strict=True)
+                for (time, size), offset in zip(scratch, offsets[len(sizes) :], strict=True)
             ]
         ),
         arena_bytes=arena,
         lower_bound_bytes=lower_bound,
         binding_operator=binding,
         binding_tensors=tuple([i for i in range(len(sizes)) if first[i] <= binding <= last[i]]),
-        scratch_bytes=scratch.get(binding, 0),
+        scratch_bytes=sum(size for time, size in scratch if time == binding),
     )
 
 
@@ -180,13 +183,23 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _alive_bytes(sizes: list[int], first: list[int], last: list[int], scratch: dict[int, int], count: int) -> list[int]:
+_SCRATCH: dict[str, Callable[[int], tuple[int, ...]]] = {
+    "MEAN": lambda values: (_aligned(4 * values), ALIGNMENT, ALIGNMENT),
+    "REDUCE_MAX": lambda values: (ALIGNMENT, ALIGNMENT),
+}
+"""Scratch buffers of TFLM's reference kernels in bytes, by the number of output values: MEAN sums in int32; both keep
+an index and the axes, which take 16 bytes each for up to 4 dimensions (all that the reader takes)."""
+
+
+def _alive_bytes(
+    sizes: list[int], first: list[int], last: list[int], scratch: list[tuple[int, int]], count: int
+) -> list[int]:
     """Bytes alive at each operator. Nothing is alive before the first operator alone that is not alive at it too."""
     change = [0] * (count + 1)
     for size, begin, end in zip(sizes, first, last, strict=True):
         change[begin if begin > 0 else 0] += size
         change[end + 1] -= size
-    for time, size in scratch.items():
+    for time, size in scratch:
         change[time] += size
         change[time + 1] -= size
     return list(accumulate(change[:-1]))

@@ -50,7 +50,7 @@ def _pool(op: RawOperator) -> Operator:
 
 
 def _pairwise(op: RawOperator) -> Operator:
-    """ADD, MUL, MINIMUM, MAXIMUM of two activations, or of one and a constant, whose shape the operator keeps.
+    """ADD, SUB, MUL, MINIMUM, MAXIMUM of two activations, or of one and a constant, whose shape the operator keeps.
 
     One activation has the shape of the output, and the other operand is repeated over it. That repeating stays within
     ADD of a constant, gating (MUL of a map with one value a channel) and clamping.
@@ -69,9 +69,9 @@ def _pairwise(op: RawOperator) -> Operator:
     operands = [*shapes, constant] if constant else shapes
     if whole not in shapes or not all(_repeats(shape, whole) for shape in operands):
         raise UnsupportedModel(f"{op} combines {operands} into {whole}; let one operand have the shape of the output")
-    if op.kind == "ADD" and any(prod(shape) != prod(whole) for shape in shapes):
-        raise UnsupportedModel(f"{op} adds {operands}; add feature maps of one shape")
-    options = {"ADD": tflite.AddOptions, "MUL": tflite.MulOptions}.get(op.kind)
+    if op.kind in ("ADD", "SUB") and any(prod(shape) != prod(whole) for shape in shapes):
+        raise UnsupportedModel(f"{op} takes {operands}; add and subtract feature maps of one shape")
+    options = {"ADD": tflite.AddOptions, "SUB": tflite.SubOptions, "MUL": tflite.MulOptions}.get(op.kind)
     activation = op.activation(op.options(options())) if options else "NONE"
     return op.operator(constant, activation=activation, reads=tuple(reads))
 
@@ -95,13 +95,16 @@ def _concatenation(op: RawOperator) -> Operator:
     return op.operator(activation=op.activation(options), reads=tuple(range(len(shapes))))
 
 
-def _mean(op: RawOperator) -> Operator:
-    axes = op.int32_constants()
-    batch, _, _, channels = op.map_shape()
-    if sorted(axis % 4 for axis in axes) != [1, 2]:
-        raise UnsupportedModel(f"{op} averages over axes {axes}; average over height and width")
+def _global_pool(op: RawOperator) -> Operator:
+    """MEAN or REDUCE_MAX over a whole map (batch, height, width, channels) or series (batch, steps, channels)."""
+    axes, shape = op.int32_constants(), op.source().shape
+    rank = len(shape)
+    if rank not in (3, 4) or sorted(axis % rank for axis in axes) != list(range(1, rank - 1)):
+        raise UnsupportedModel(
+            f"{op} reduces axes {axes} of {shape}; reduce height and width, or all steps of a series"
+        )
     keep = op.options(tflite.ReducerOptions()).KeepDims()
-    op.expect((batch, 1, 1, channels) if keep else (batch, channels))
+    op.expect((shape[0], *[1] * (rank - 2), shape[-1]) if keep else (shape[0], shape[-1]))
     return op.operator()
 
 
@@ -116,6 +119,14 @@ def _reshape(op: RawOperator) -> Operator:
             raise UnsupportedModel(f"{op} should make {target}, not {made}; {RECONVERT}")
     if prod(made) != read or op.output.dtype != op.source().dtype:
         raise UnsupportedModel(f"{op} changes the number or the type of the elements; {RECONVERT}")
+    return op.operator()
+
+
+def _squeeze_or_expand(op: RawOperator) -> Operator:
+    """SQUEEZE and EXPAND_DIMS: axes of extent 1 go or come."""
+    read, made = ([extent for extent in tensor.shape if extent != 1] for tensor in (op.source(), op.output))
+    if read != made or op.output.dtype != op.source().dtype:
+        raise UnsupportedModel(f"{op} makes {op.output.shape} of {op.source().shape}; {RECONVERT}")
     return op.operator()
 
 
@@ -135,6 +146,23 @@ def _pad(op: RawOperator) -> Operator:
         raise UnsupportedModel(f"{op} pads by {pads}; {RECONVERT}")
     op.expect(tuple(extent + pads[2 * i] + pads[2 * i + 1] for i, extent in enumerate(shape)))
     return op.operator(pads=pads)
+
+
+def _resize(op: RawOperator) -> Operator:
+    batch, _, _, channels = op.map_shape()
+    size = shape_values(op, 1)
+    if isinstance(size, int) or len(size) != 2:
+        raise UnsupportedModel(f"{op} resizes to {size}; {RECONVERT}")
+    op.expect((batch, *size, channels))
+    return op.operator()
+
+
+def _prelu(op: RawOperator) -> Operator:
+    slopes = op.weights()
+    if not _repeats(slopes, op.output.shape):
+        raise UnsupportedModel(f"{op} has slopes of shape {slopes} for {op.output.shape}; {RECONVERT}")
+    op.expect(op.source().shape)
+    return op.operator(slopes)
 
 
 def _elementwise(op: RawOperator) -> Operator:
@@ -159,24 +187,33 @@ OPERATORS: dict[str, Callable[[RawOperator], Operator]] = {
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _fully_connected,
     "ADD": _pairwise,
+    "SUB": _pairwise,
     "MUL": _pairwise,
     "MINIMUM": _pairwise,
     "MAXIMUM": _pairwise,
     "CONCATENATION": _concatenation,
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
-    "MEAN": _mean,
+    "MEAN": _global_pool,
+    "REDUCE_MAX": _global_pool,
+    "RESIZE_BILINEAR": _resize,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
     "RESHAPE": _reshape,
+    "SQUEEZE": _squeeze_or_expand,
+    "EXPAND_DIMS": _squeeze_or_expand,
     "TRANSPOSE": _transpose,
     "PAD": _pad,
     "RELU": _elementwise,  # left alone where the operator before it is read elsewhere without it
     "RELU6": _elementwise,
+    "LEAKY_RELU": _elementwise,
+    "PRELU": _prelu,
     "HARD_SWISH": _elementwise,
     "LOGISTIC": _elementwise,
+    "TANH": _elementwise,
     "SOFTMAX": _elementwise,
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
 }
 """What reads each kind of operator. Which of them can be deployed, each feasibility tier says itself."""
-ANY_PRECISION = frozenset({"RESHAPE", "TRANSPOSE", "QUANTIZE", "DEQUANTIZE"})
+ANY_PRECISION = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "QUANTIZE", "DEQUANTIZE"})
 """Kinds that may work on uint8 and float32 too: between the application and the int8 network."""

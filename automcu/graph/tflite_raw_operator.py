@@ -93,12 +93,12 @@ class RawOperator:
             raise UnsupportedModel(f"{self} has {prod(shape)} biases for {units} channels; {RECONVERT}")
         return units
 
-    def weights(self, rank: int) -> tuple[int, ...]:
-        """Shape of the int8 kernel."""
+    def weights(self, rank: int | None = None) -> tuple[int, ...]:
+        """Shape of the int8 kernel, of `rank` dimensions if that is given."""
         if not self.is_constant(1):
             raise UnsupportedModel(f"{self} has no constant weights; {RECONVERT}")
         shape = self.file.constant(self.inputs[1], str(self), "int8")
-        if len(shape) != rank:
+        if rank is not None and len(shape) != rank:
             raise UnsupportedModel(f"{self} has weights of shape {shape}; {RECONVERT}")
         return shape
 

@@ -88,7 +88,11 @@ class _Reader:
 
     def _read_operator(self, op: RawOperator) -> None:
         if not op.inputs or len(op.outputs) != 1:
-            raise UnsupportedModel(f"{op} has {len(op.inputs)} inputs and {len(op.outputs)} outputs; {RECONVERT}")
+            what = f"{op} has {len(op.inputs)} inputs and {len(op.outputs)} outputs"
+            remedy = (
+                RECONVERT if op.kind in OPERATORS else "use operators with one output, and no SPLIT or control flow"
+            )
+            raise UnsupportedModel(f"{what}; {remedy}")
         output = op.outputs[0]
         if output in self.tensors or output in self.values:
             raise UnsupportedModel(f"tensor {output} is made twice, the second time by {op}; {RECONVERT}")

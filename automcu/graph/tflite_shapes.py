@@ -36,6 +36,10 @@ def shape_values(op: RawOperator, position: int) -> Values:
     index = op.inputs[position] if position < len(op.inputs) else -1
     if index in op.values:
         return op.values[index]
+    if index in op.tensors:
+        raise UnsupportedModel(
+            f"{op} takes apart or joins activations, which is not supported; leave cropping, slicing and stacking out"
+        )
     if index < 0 or not op.file.constant_bytes(index):
         raise UnsupportedModel(f"{op} takes a shape that is known at run time only; {FIX_BATCH}")
     values = op.file.int32_values(index, str(op))

@@ -47,7 +47,8 @@ ST_WEIGHTS = {  # bytes of "weights (ro)" in ST's reports on these very files
     "stedgeai_reports/stedgeai-1.0.0_yamnet-stm32-h7default/yamnet_256_64x96_tl_int8.esc10": 139_176,
     "stedgeai_reports/stedgeai-2.2.0_finger-int8-stm32h7/finger_int8": 433_896,
 }
-RICH = (Path(__file__).parent / "converted" / "rich_int8.tflite").read_bytes()
+CONVERTED = Path(__file__).parent / "converted"
+RICH = (CONVERTED / "rich_int8.tflite").read_bytes()
 
 
 def model(name: str = "kws_ref_model") -> bytes:
@@ -111,6 +112,21 @@ def test_constant_operands_count_as_weights() -> None:
     assert [macs > 0 for macs in found.macs] == [op.kind in ("CONV_2D", "FULLY_CONNECTED") for op in graph.operators]
 
 
+def test_less_common_operators_are_read() -> None:
+    data = (CONVERTED / "varied_int8.tflite").read_bytes()
+    graph = read_tflite(data)
+    assert [op.kind for op in graph.operators] == [
+        *("SUB", "MUL", "CONV_2D", "LEAKY_RELU", "CONV_2D", "PRELU", "RESIZE_NEAREST_NEIGHBOR", "CONV_2D", "TANH"),
+        *("RESIZE_BILINEAR", "SUB", "REDUCE_MAX", "RESHAPE", "CONV_2D", "RESHAPE", "MEAN", "REDUCE_MAX"),
+        *("CONCATENATION", "FULLY_CONNECTED", "SOFTMAX"),
+    ]
+    assert costs(graph).total_weights_bytes == data_bytes(data)
+    slopes = graph.operators[5]
+    assert (slopes.weights, slopes.bias, len(slopes.inputs)) == ((1, 1, 8), 0, 1)
+    resized = [graph.tensors[op.output].shape for op in graph.operators if op.kind.startswith("RESIZE")]
+    assert resized == [(1, 16, 16, 8)] * 2
+
+
 def data_bytes(data: bytes) -> int:
     """Bytes of all constant tensors with a scale: of all but axes and shapes."""
     model = tflite.Model.GetRootAs(data, 0)
@@ -120,8 +136,8 @@ def data_bytes(data: bytes) -> int:
 
 
 def test_arena_of_the_converted_models_is_tflms_head() -> None:
-    paths = sorted((Path(__file__).parent / "converted").glob("*_int8*.tflite"))
-    assert len(paths) == 3
+    paths = sorted(CONVERTED.glob("*_int8*.tflite"))
+    assert len(paths) == 6
     assert [plan_memory(read_tflite(path.read_bytes())).arena_bytes for path in paths] == tflm_heads(paths)
 
 

@@ -54,7 +54,23 @@ REFUSED = {
         "uint8, the sch",
     ),
     "int64": (one(RELU, source=T(MAP.shape, "INT64")), "of type int64"),
-    "unsupported": (one(O("SUB", (0,), (1,))), r"SUB \(layer block/out\) is not supported; use CONV_2D, .*ADD"),
+    "unsupported": (one(O("DIV", (0,), (1,))), r"DIV \(layer block/out\) is not supported; use CONV_2D, .*ADD"),
+    "split": (
+        build([MAP, T((1, 8, 8, 2)), T((1, 8, 8, 2))], [O("SPLIT", (0,), (1, 2), "SplitOptions")], [0], [1, 2]),
+        "SPLIT .* has 1 inputs and 2 outputs; use operators with one output",
+    ),
+    "sub of a gate": (
+        build([MAP, OUT, T((1, 1, 1, 4))], [O("SUB", (0, 2), (1,), "SubOptions")], [0, 2], [1]),
+        "subtract feature maps of one shape",
+    ),
+    "wrong squeeze": (one(O("SQUEEZE", (0,), (1,)), output=T((1, 4, 16, 4))), r"makes \(1, 4, 16, 4\) of \(1, 8, 8, 4"),
+    "wrong size": (one(O("RESIZE_BILINEAR", (0, 2), (1,)), int32(8, 9)), r"should make \(1, 8, 9, 4\)"),
+    "three sizes": (one(O("RESIZE_BILINEAR", (0, 2), (1,)), int32(8, 8, 4)), "resizes to"),
+    "wide slopes": (one(O("PRELU", (0, 2), (1,)), T((8,), data=bytes(8))), r"slopes of shape \(8,\)"),
+    "maximum of channels": (
+        one(O("REDUCE_MAX", (0, 2), (1,), "ReducerOptions"), int32(3), output=T((1, 8, 8))),
+        r"reduces axes \(3,\) of .*; reduce height and width",
+    ),
     "custom": (one(O("CUSTOM", (0,), (1,), custom="Flex\x1b[2JErf")), r"custom operator Flex\?\[2JErf; build"),
     "unnamed custom": (one(O("CUSTOM", (0,), (1,))), "custom operator without a name"),
     "unknown number": (one(O(9999, (0,), (1,))), "layer block/out has the unknown operator number 9999"),
@@ -83,7 +99,10 @@ REFUSED = {
         build([T((1, 8, 1, 4)), OUT, T((1, 1, 8, 4))], [O("MUL", (0, 2), (1,), "MulOptions")], [0, 2], [1]),
         r"MUL \(layer block/out\) combines .* into .*; let one operand have the shape of the output",
     ),
-    "add of a gate": (build([MAP, OUT, T((1, 1, 1, 4))], [add(0, 2, 1)], [0, 2], [1]), "add feature maps of one shape"),
+    "add of a gate": (
+        build([MAP, OUT, T((1, 1, 1, 4))], [add(0, 2, 1)], [0, 2], [1]),
+        "add and subtract feature maps of one shape",
+    ),
     "wide constant": (one(add(0, 2, 1), T((1, 9, 8, 4), data=bytes(288))), "let one operand"),
     "float constant": (one(add(0, 2, 1), T((), "FLOAT32", bytes(4), name="half")), r"float32 constants \(half\)"),
     "short constant": (one(add(0, 2, 1), T((4,), data=bytes(3))), "3 bytes of constants"),
@@ -176,7 +195,7 @@ def test_slices_of_shapes_are_folded(data: bytes) -> None:
         (sliced(int32(0, 24), 0, 2, 1, (1, 24)), r"should make \(0, 24\)"),
         (
             build([MAP, OUT, int32(0)], [O("STRIDED_SLICE", (0, 2, 2, 2), (1,), "StridedSliceOptions")], [0], [1]),
-            "known at run time only",
+            "takes apart or joins activations",
         ),
     ],
 )
@@ -187,12 +206,22 @@ def test_other_slices_are_refused(data: bytes, reason: str) -> None:
 
 def graph_of(kind: str) -> Int8Graph:
     """A graph with an operator of `kind` in the layer 'block/out'."""
-    if kind in ("MUL", "ADD of a constant"):
+    if kind in ("MUL", "SUB", "ADD of a constant"):
         word = kind.split()[0]
         table = f"{word.title()}Options"
         return read_tflite(one(O(word, (0, 2), (1,), table), T((4,), data=bytes(4))))
     if kind in ("MINIMUM", "MAXIMUM"):
         return read_tflite(one(O(kind, (0, 2), (1,)), T((), data=bytes(1))))
+    if kind == "PRELU":
+        return read_tflite(one(O(kind, (0, 2), (1,)), T((4,), data=bytes(4))))
+    if kind == "REDUCE_MAX":
+        return read_tflite(
+            one(O(kind, (0, 2), (1,), "ReducerOptions"), int32(1, 2), output=T((1, 4), name="block/out"))
+        )
+    if kind == "EXPAND_DIMS":
+        return read_tflite(one(O(kind, (0, 2), (1,)), int32(1), output=T((1, 1, 8, 8, 4), name="block/out")))
+    if kind == "SQUEEZE":
+        return read_tflite(one(O(kind, (0,), (1,)), source=T((1, 1, 8, 4)), output=T((1, 8, 4), name="block/out")))
     if kind == "TRANSPOSE":
         return read_tflite(one(O(kind, (0, 2), (1,)), int32(0, 2, 1, 3)))
     return read_tflite(one(O(kind, (0,), (1,))))
@@ -210,6 +239,13 @@ def graph_of(kind: str) -> Int8Graph:
         ("LOGISTIC", "use ReLU or ReLU6"),
         ("RELU", "let ReLU follow"),
         ("RELU6", "let ReLU6 follow"),
+        ("LEAKY_RELU", "use ReLU or ReLU6"),
+        ("PRELU", "use ReLU or ReLU6"),
+        ("TANH", "use ReLU or ReLU6"),
+        ("SUB", "subtract by the bias"),
+        ("REDUCE_MAX", "use max pooling over the whole map"),
+        ("EXPAND_DIMS", "let a Reshape"),
+        ("SQUEEZE", "let a Reshape"),
     ],
 )
 def test_a_runtime_refuses_what_it_has_no_kernel_for(kind: str, remedy: str) -> None:

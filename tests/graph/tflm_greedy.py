@@ -17,6 +17,8 @@ def aligned_buffers(graph: Int8Graph, plan: MemoryPlan) -> list[Buffer]:
     for time, operator in enumerate(graph.operators):
         if operator.kind == "MEAN":
             found.append((-(-4 * prod(graph.tensors[operator.output].shape) // 16) * 16, time, time))
+        if operator.kind in ("MEAN", "REDUCE_MAX"):
+            found += [(16, time, time)] * 2
     return found
 
 

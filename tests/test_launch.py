@@ -201,6 +201,7 @@ def test_a_whole_run_in_this_process(run) -> None:
     assert len(table) == sum("Proposal(" in repr(event) for event in result.events)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_journal_intact(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "automcu.launch", "+experiment=quickstart", "cluster=inline"]

@@ -140,6 +140,7 @@ def test_a_benchmark_cell_becomes_the_network_it_describes() -> None:
     assert network_of("|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|") is None
 
 
+@pytest.mark.slow
 def test_the_whole_audit_without_a_linker_twice_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linking, "available", lambda: False)
     monkeypatch.setattr(audit, "train_near_limit", lambda *arguments, **named: [])  # real ones: see the slow test

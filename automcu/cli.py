@@ -177,9 +177,11 @@ def _check(asked: Namespace) -> tuple[int, Iterable[str]]:
     every_board = "all" in (name.lower() for name in asked.board)
     if every_board and len(asked.board) > 1:
         raise ConfigError("--board all takes every board; give it alone, or name boards without it")
+    left_out: list[str] = []
     if every_board:
         by_st = asked.runtime == "st" or asked.tier in ("stedgeai", "st_cloud")
         boards = [board for board in load_boards() if board.stedgeai_target is not None or not by_st]
+        left_out = [board.name for board in load_boards() if board not in boards]
     else:
         boards = list({board.name: board for board in map(load_board, asked.board)}.values())
     model = read_model(Path(asked.model), asked.input, asked.classes)
@@ -197,8 +199,8 @@ def _check(asked: Namespace) -> tuple[int, Iterable[str]]:
     if asked.plot is not None:
         _draw(asked.plot, model, primary)
     if asked.json:
-        return int(not fits), [json.dumps(json_check(model, judged, primary, every_board))]
-    return int(not fits), text_check(model, judged, primary, every_board)
+        return int(not fits), [json.dumps(json_check(model, judged, primary, every_board, left_out))]
+    return int(not fits), text_check(model, judged, primary, every_board, left_out)
 
 
 def _draw(path: Path, model: "Model", judged: "Judged") -> None:

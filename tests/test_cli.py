@@ -107,6 +107,17 @@ def test_all_boards_are_judged_and_the_smallest_that_fits_is_named(capsys: Captu
     assert len(rows) == len(expected) and rows[0].startswith(smallest)
 
 
+def test_boards_that_st_does_not_support_are_left_out_and_named(capsys: Capture) -> None:
+    unsupported = [board.name for board in load_boards() if board.stedgeai_target is None]
+    code, text = told(capsys, "check", MODEL, "--board", "all", "--tier", "st_estimate", "--runtime", "st", "--json")
+    document = json.loads(text)
+    assert code == 0 and document["left_out"] == unsupported != []
+    assert {board["board"] for board in document["boards"]} == {b.name for b in load_boards()} - set(unsupported)
+    _, text = told(capsys, "check", MODEL, "--board", "all", "--tier", "st_estimate", "--runtime", "st")
+    assert f"left out, as ST Edge AI does not support them: {unsupported[0]}" in text.splitlines()
+    assert "left out" not in told(capsys, "check", MODEL, "--board", "all", "--tier", "planner")[1]
+
+
 def test_no_board_fits(capsys: Capture) -> None:
     code, text = told(capsys, "check", MODEL, "--board", "all", "--tier", "planner", "--ram-kb", "1", "--json")
     document = json.loads(text)

@@ -57,13 +57,18 @@ GENERATIONS = (
     Generation(11, 12, 1.05, 1.26, 0.38, 0, 7, 330, 76, 29_025, 0, 2.6),
 )
 DEFAULT_VERSION = "4.0"
-_VERSION = re.compile(r"(?:(?:stm32cubeai|stedgeai|x-cube-ai)[- ]?)?v?(\d{1,2})(?:\.(?:\d{1,2}|x)){0,2}", re.I)
+_VERSION = re.compile(
+    r"(?:(?:stm32cube\.?ai|st ?edge ?ai(?: core)?|x-cube-ai)[- ]?)?(?:version )?v?"
+    r"(\d{1,2})(?:\.(?:\d{1,2}|x)){0,2}(?:-\d{1,8})?",
+    re.I,
+)
 _CORE_TO_PACK = {1: 9, 2: 10, 3: 11, 4: 12}
 
 
 def pack_version(version: str) -> int:
     """The major number of X-CUBE-AI (from 11 on STM32CubeAI) that `version` belongs to: 5 to 12, or ST Edge AI Core's
-    number 1 to 4, which are 9 to 12; with or without minor numbers, such as `8.1.0`, `stedgeai-3.0.0` or `10.x`.
+    number 1 to 4, which are 9 to 12; with or without minor and build numbers, such as `8.1.0`, `stedgeai-3.0.0`,
+    `10.x`, or `ST Edge AI Core v2.2.0-20266` as the tool has it.
 
     Raises `ConfigError` for anything else.
     """

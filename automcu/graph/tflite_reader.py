@@ -29,7 +29,7 @@ def read_tflite(data: bytes) -> Int8Graph:
         return _Reader(TfliteFile(data)).read()
     except TfliteFile.DAMAGE as error:
         raise UnsupportedModel(
-            f"the .tflite file is damaged ({type(error).__name__} while reading its tables); {RECONVERT}"
+            f"the .tflite file is damaged or cut short (its tables do not lie within it); {RECONVERT}"
         ) from error
 
 

@@ -24,9 +24,11 @@ _SENTENCES = {
 }
 
 
-def text_check(model: Model, judged: Sequence[Judged], primary: Judged, every_board: bool) -> Iterator[str]:
+def text_check(
+    model: Model, judged: Sequence[Judged], primary: Judged, every_board: bool, left_out: Sequence[str]
+) -> Iterator[str]:
     """The lines of a check. `primary` is the one of `judged` that findings and timeline are about; `every_board` says
-    that all boards of the table were asked for."""
+    that all boards of the table were asked for, except those `left_out`, which ST's runtime does not support."""
     graph, plan = model.graph, plan_memory(model.graph)
     yield from dict.fromkeys(f"tier {one.report.tier} judges: {one.reason}" for one in judged)
     if every_board:
@@ -35,6 +37,8 @@ def text_check(model: Model, judged: Sequence[Judged], primary: Judged, every_bo
             if primary.fits
             else f"no board of the table fits; what is told below is told for {primary.board.name}, the largest"
         )
+    if left_out:
+        yield f"left out, as ST Edge AI does not support them: {', '.join(left_out)}"
     yield ""
     report = primary.report
     yield (
@@ -105,9 +109,11 @@ def _figure(resource: Resource, value: int) -> str:
             return f"{value:,} B"
 
 
-def json_check(model: Model, judged: Sequence[Judged], primary: Judged, every_board: bool) -> dict[str, Any]:
+def json_check(
+    model: Model, judged: Sequence[Judged], primary: Judged, every_board: bool, left_out: Sequence[str]
+) -> dict[str, Any]:
     """The object that `--json` prints: the figures of `primary` at the top, and all boards under `boards` when there
-    are several. Keys: docs/check.md."""
+    are several. Arguments as for `text_check`. Keys: docs/check.md."""
     plan = plan_memory(model.graph)
     fitting = [one for one in judged if one.fits]
     document: dict[str, Any] = {
@@ -119,6 +125,7 @@ def json_check(model: Model, judged: Sequence[Judged], primary: Judged, every_bo
     }
     if every_board:
         document["smallest_board"] = primary.board.name if primary.fits else None
+        document["left_out"] = list(left_out)
     if every_board or len(judged) > 1:
         document["boards"] = [_facts(one) for one in judged]
     return document

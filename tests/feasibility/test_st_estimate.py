@@ -142,7 +142,8 @@ def test_any_architecture_gets_figures_that_hold_its_tensors() -> None:
 @pytest.mark.parametrize(
     ("version", "pack"),
     [("8.1.0", 8), ("8.x", 8), ("10", 10), ("2.2.0", 10), ("v3.0.0", 11), ("stedgeai-4.0.1", 12), ("1.0", 9),
-     ("stm32cubeai-7.3.0", 7), ("X-CUBE-AI 5.2", 5)],
+     ("stm32cubeai-7.3.0", 7), ("X-CUBE-AI 5.2", 5), ("ST Edge AI Core v2.2.0-20266", 10),
+     ("STM32Cube.AI version 10.0.0", 10), ("STEdgeAI Core version 3.0.0", 11)],
 )  # fmt: skip
 def test_versions_as_people_write_them(version: str, pack: int) -> None:
     assert pack_version(version) == pack

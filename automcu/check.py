@@ -3,16 +3,16 @@
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from automcu.architecture import Shape
 from automcu.board import Board, Budget, Violation
 from automcu.errors import CandidateFailure, ConfigError, DataError, InvalidArchitecture
 from automcu.feasibility.choice import Runtime, TierName, TierSettings, choose
+from automcu.feasibility.temporary import file_on_demand, untrained
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower
@@ -184,8 +184,8 @@ def judge(
     """
     reports: dict[tuple[str, str], FeasibilityReport] = {}
     judged = []
-    with ExitStack() as stack:
-        file = _file_of(model, stack)
+    own = nullcontext(lambda: model.path)
+    with own if model.is_tflite else file_on_demand(lambda: untrained(model.graph)) as file, ExitStack() as stack:
         for board in boards:
             choice = choose(asked, runtime, board, settings, environment)
             stack.callback(choice.tier.close)
@@ -221,22 +221,3 @@ def largest(judged: Sequence[Judged]) -> Judged:
 def size(judged: Judged) -> tuple[int, int, int]:
     """What makes a board smaller than another: RAM region, then Flash, then clock."""
     return judged.board.ram_bytes, judged.board.flash_bytes, judged.board.clock_hz
-
-
-def _file_of(model: Model, stack: ExitStack) -> Callable[[], Path]:
-    """A function that gives an int8 .tflite of the model: its own file, or one with random weights that is written at
-    the first call and gone when `stack` is closed."""
-    folder: list[Path] = []
-
-    def file() -> Path:
-        if model.is_tflite:
-            return model.path
-        if not folder:
-            from automcu.graph.tflite_writer import write_tflite
-
-            content = write_tflite(model.graph, seed=0)
-            folder.append(Path(stack.enter_context(TemporaryDirectory(prefix="automcu-"))))
-            (folder[0] / "model.tflite").write_bytes(content)
-        return folder[0] / "model.tflite"
-
-    return file

@@ -73,22 +73,27 @@ class Child:
     """A child process running `python -m module`, which must call `serve`. One request at a time.
 
     `environment` is added to this process's. What the child prints goes to a file, see `last_words`: the child's
-    descriptor 2, which it may empty.
+    descriptor 2, which it may empty. Raises `InfraFailure` when it cannot be started.
     """
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
         self._module = module
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process that writes to it
         self._timed_out = False
         path = [str(Path(automcu.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
-            start_new_session=True,  # so that the whole group can be killed, and Ctrl-C reaches the parent alone
-        )
+        try:
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process that writes to it
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
+                start_new_session=True,  # so that the whole group can be killed, and Ctrl-C reaches the parent alone
+            )
+        except OSError as error:
+            raise InfraFailure(
+                f"{module} cannot be started ({error.strerror}); free memory, processes or disk space, and run again"
+            ) from error
         self._end = weakref.finalize(self, _end, self._process)
 
     @property

@@ -38,7 +38,7 @@ class EvaluationSettings:
 
 
 class Evaluator:
-    """Converts trained candidates and measures them. Holds the converter's process; close it when done."""
+    """Converts trained candidates and measures them. Holds the converter and the gate; close it when done."""
 
     def __init__(
         self,
@@ -128,5 +128,6 @@ class Evaluator:
         )
 
     def close(self) -> None:
-        """End the converter's process."""
+        """End the converter's process, and those of the gate's tiers."""
         self._converter.close()
+        self._gate.close()

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,8 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
     files = RunFolder(folder)
     header = Header(VERSION, config.model_dump(mode="json"), config.seed, _git_revision(), _versions())
     files.write("run.json", _begun(header))
-    gate, space = build.gate_of(config, judge), build.space_of(config)
-    gate.require_feasible(space.smallest())
+    with closing(build.gate_of(config, judge)) as gate:
+        gate.require_feasible(build.space_of(config).smallest())
     build.proposer_of(config)  # a setting that cannot work is better told now than by an actor
     data = build.training_data_of(config)
     build.require_test_data(config)

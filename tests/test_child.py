@@ -133,6 +133,12 @@ def test_a_module_that_does_not_start_says_why() -> None:
         child.ask(Frame({}, {"x": np.zeros(2**20, np.uint8)}), 20)
 
 
+def test_a_process_that_cannot_be_started_is_an_infrastructure_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(InfraFailure, match=f"{MODULE} cannot be started .*run again"):
+        Child(MODULE, {})
+
+
 def test_a_child_dies_with_its_object() -> None:
     child = Child(MODULE, {})
     pid = child.pid

@@ -2,17 +2,16 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from automcu.architecture import Architecture
 from automcu.board import Board, Budget, Violation
 from automcu.errors import BudgetTooSmall, ConfigError
 from automcu.feasibility.findings import with_changes
+from automcu.feasibility.temporary import file_on_demand, untrained
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower
@@ -114,7 +113,7 @@ class Gate:
         if screened is not None:
             return screened
         assert self._vendor is not None  # or the screening would have had the last word
-        with _file_on_demand(lambda: _untrained(graph)) as model_file:
+        with file_on_demand(lambda: untrained(graph)) as model_file:
             return self._judge(self._vendor, graph, model_file)
 
     def judge_file(self, tflite: bytes) -> tuple[Verdict, ...]:
@@ -123,7 +122,7 @@ class Gate:
         from automcu.graph.tflite_reader import read_tflite  # its schema package takes half a second to import
 
         graph = read_tflite(tflite)
-        with _file_on_demand(lambda: tflite) as model_file:
+        with file_on_demand(lambda: tflite) as model_file:
             reports = [tier.report(graph, model_file) for tier in self._deciding]
         return tuple(Verdict(report, self._budget.violations(report)) for report in reports)
 
@@ -131,7 +130,7 @@ class Gate:
         """Raises `BudgetTooSmall`, with the figures that would do, when not even `smallest` fits by the first tier."""
         graph = lower(self._space.build(smallest))
         tier = (*self._quick, *self._deciding)[0]
-        with _file_on_demand(lambda: _untrained(graph)) as model_file:
+        with file_on_demand(lambda: untrained(graph)) as model_file:
             report = self._reports.report(tier, graph, model_file)
         violations = self._budget.violations(report)
         if not violations:
@@ -175,30 +174,5 @@ class Gate:
         return Verdict(report, self._budget.violations(report))
 
 
-def _untrained(graph: Int8Graph) -> bytes:
-    from automcu.graph.tflite_writer import write_tflite
-
-    return write_tflite(graph, seed=0)
-
-
 def _no_file() -> Path:
     raise ConfigError("this feasibility tier needs a .tflite file; give it to the gate as vendor")
-
-
-@contextmanager
-def _file_on_demand(make: Callable[[], bytes]) -> Iterator[Callable[[], Path]]:
-    """A function that writes the bytes of `make` to a file at its first call; the file is gone at the end."""
-    folders: list[TemporaryDirectory[str]] = []
-
-    def file() -> Path:
-        if not folders:
-            content = make()
-            folders.append(TemporaryDirectory(prefix="automcu-"))
-            (Path(folders[0].name) / "model.tflite").write_bytes(content)
-        return Path(folders[0].name) / "model.tflite"
-
-    try:
-        yield file
-    finally:
-        for folder in folders:
-            folder.cleanup()

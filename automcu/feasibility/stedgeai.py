@@ -8,18 +8,18 @@ the gate like any others.
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
-from automcu.errors import AutoMCUError, InfraFailure
+from automcu.errors import AutoMCUError
 from automcu.feasibility.program import ProgramFailure, child_environment, run_program
 from automcu.feasibility.st_binding import binding_by_st
 from automcu.feasibility.st_errors import StToolError, StUnsupportedLayer, classify_error
 from automcu.feasibility.st_reports import StReport, read_c_info, read_text_report, read_version
+from automcu.feasibility.temporary import temporary_folder
 from automcu.feasibility.tier import binding_layer, busiest_layer, heaviest_layer
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
@@ -94,7 +94,7 @@ class StEdgeAi:
 
         Raises `ProgramFailure` or `StToolError` (both `InfraFailure`), and asks again the next time.
         """
-        with _temporary_folder() as folder:
+        with temporary_folder() as folder:
             done = run_program([self.program, "--version"], folder, self._time_limit_seconds)
         try:
             if done.status == 0:
@@ -125,7 +125,7 @@ class StEdgeAi:
             return self._run("analyze", model), "generate failed"
 
     def _run(self, command: _Command, model: Path) -> StReport:
-        with _temporary_folder() as folder:
+        with temporary_folder() as folder:
             out = folder / "out"
             arguments: list[str | Path] = [self.program, command, "-m", model.resolve(), "--target", self.target]
             arguments += ["-t", "tflite", "-c", "lossless", "-O", "ram", "-n", "network", "-o", out]
@@ -138,18 +138,6 @@ class StEdgeAi:
 
 def _or(figure: int | None, assumed: int) -> int:
     return assumed if figure is None else figure
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    try:
-        folder = TemporaryDirectory(prefix="automcu-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise InfraFailure(
-            f"no temporary folder can be made ({error.strerror}); free disk space or set TMPDIR"
-        ) from error
-    with folder as name:
-        yield Path(name)
 
 
 def _read_reports(out: Path, command: _Command) -> StReport:

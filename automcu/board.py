@@ -6,7 +6,7 @@ from typing import Literal
 from automcu.errors import ConfigError
 from automcu.results import FeasibilityReport
 
-Resource = Literal["ram", "flash", "macs", "latency", "operator"]
+Resource = Literal["ram", "flash", "macs", "latency"]
 
 CYCLES_PER_MAC = {
     "cortex-m0": 13.0,
@@ -100,7 +100,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One limit that a report breaks. `binding` names what decides the figure: a layer, or the unsupported operator.
+    """One limit that a report breaks. `binding` names the layer that decides the figure.
 
     `limit` and `value` are in bytes, multiply-accumulates, or microseconds (latency). `parts` says what `value` is made
     of, `changes` are the cheapest edits known that would lower it, the best first.
@@ -119,8 +119,6 @@ class Violation:
         return self.value - self.limit
 
     def __str__(self) -> str:
-        if self.resource == "operator":
-            return f"operator not supported: {self.binding}"
         unit = _UNITS[self.resource]
         share = f" (+{100 * self.over / self.limit:.0f} %)" if self.limit > 0 else ""
         parts = f" = {self.parts}" if self.parts else ""
@@ -130,7 +128,7 @@ class Violation:
         return told
 
 
-_UNITS: dict[Resource, str] = {"ram": " B", "flash": " B", "macs": "", "latency": " us", "operator": ""}
+_UNITS: dict[Resource, str] = {"ram": " B", "flash": " B", "macs": "", "latency": " us"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,7 @@ class Budget:
             ns_per_mac=0.0 if self.latency_ms is None else board.ns_per_mac,
         )
 
-    def figure(self, resource: Literal["ram", "flash", "macs", "latency"], report: FeasibilityReport) -> int:
+    def figure(self, resource: Resource, report: FeasibilityReport) -> int:
         """What `report` says of `resource`, in the unit of `Violation.value`."""
         match resource:
             case "ram":

@@ -6,9 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
-from automcu.board import Budget, Change, Violation
+from automcu.board import Budget, Change, Resource, Violation
 from automcu.errors import CandidateFailure
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.channels import cheaper
@@ -35,9 +34,6 @@ def with_changes(
     known: dict[str, FeasibilityReport] = {}
     found = []
     for violation in violations:
-        if violation.resource == "operator":
-            found.append(violation)
-            continue
         ranked = []
         for text, smaller in islice(cheaper(graph, _deciding(graph, violation.resource)), share):
             if text not in known:
@@ -55,7 +51,7 @@ def with_changes(
     return tuple(found)
 
 
-def _deciding(graph: Int8Graph, resource: Literal["ram", "flash", "macs", "latency"]) -> list[int]:
+def _deciding(graph: Int8Graph, resource: Resource) -> list[int]:
     """The operators that decide the figure, the weightiest first: for RAM the one at the peak and those that made what
     is alive there."""
     if resource == "ram":

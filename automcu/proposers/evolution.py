@@ -11,7 +11,6 @@ accuracy. Each random ancestor's line is represented by its nearest miss only, s
 come from several lines; they lie near the limits, because each line comes from above.
 """
 
-import math
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -138,13 +137,10 @@ class RegularizedEvolution:
         return None
 
     def _miss(self, end: Rejected) -> None:
-        excess = sum(
-            math.inf if violation.resource == "operator" else (violation.value - violation.limit) / violation.limit
-            for violation in end.violations
-        )
+        excess = sum(violation.over / violation.limit for violation in end.violations)
         line = self._line_of(end.candidate)
         known = self._misses.get(line)
-        if math.isfinite(excess) and (known is None or excess < known.excess):
+        if known is None or excess < known.excess:
             self._misses[line] = _Miss(end.candidate, excess)
         if len(self._misses) > self._max_misses:
             del self._misses[max(self._misses, key=lambda line: self._misses[line].excess)]

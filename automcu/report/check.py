@@ -20,7 +20,6 @@ _SENTENCES = {
     "flash": "Needs {value} of Flash{parts}, {over} more than the {limit} allowed; heaviest layer: {binding}.",
     "macs": "Takes {value}, {over} more than the {limit} allowed; busiest layer: {binding}.",
     "latency": "Takes about {value}{parts} (estimate), {over} more than the {limit} allowed; busiest layer: {binding}.",
-    "operator": "Holds {binding}, which this runtime does not support.",
 }
 
 

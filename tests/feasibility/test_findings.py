@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -100,7 +99,6 @@ def test_every_change_costs_what_it_says(seed: int, ram: float, flash: float, wo
         )
         for change in violation.changes:
             report = planned(edits[change.text])
-            assert violation.resource != "operator"
             assert change.value == budget.figure(violation.resource, report) < violation.value
             assert change.fits == (not budget.violations(report))
 
@@ -118,6 +116,5 @@ def test_an_edit_that_the_tier_cannot_judge_is_left_out() -> None:
     assert violation.changes and not any("64 -> 32" in change.text for change in violation.changes)
 
 
-@pytest.mark.parametrize("violations", [(), (Violation("operator", 0, 1, "SOFTMAX"),)])
-def test_nothing_to_change_is_nothing_changed(violations: tuple[Violation, ...]) -> None:
-    assert with_changes(two_convolutions(8), PlannerTier(), Budget(0, 0, None), violations) == violations
+def test_nothing_to_change_is_nothing_changed() -> None:
+    assert with_changes(two_convolutions(8), PlannerTier(), Budget(0, 0, None), ()) == ()

@@ -254,7 +254,7 @@ def test_free_text_stays_a_quoted_line_and_changes_no_limit(text: str) -> None:
     subject.observe(
         [
             Failed(candidate, "train", "candidate", text),
-            Rejected(candidate, builders.report(), (Violation("operator", 0, 1, text),)),
+            Rejected(candidate, builders.report(), (Violation("ram", 1, 2, text),)),
         ]
     )
     items = list(subject.propose(2))
@@ -265,7 +265,7 @@ def test_free_text_stays_a_quoted_line_and_changes_no_limit(text: str) -> None:
     other.observe(
         [
             Failed(candidate, "train", "candidate", "a"),
-            Rejected(candidate, builders.report(), (Violation("operator", 0, 1, "b"),)),
+            Rejected(candidate, builders.report(), (Violation("ram", 1, 2, "b"),)),
         ]
     )
     list(other.propose(2))

@@ -19,26 +19,19 @@ from typing import Annotated, TypeVar
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from automcu.errors import AutoMCUError, ConfigError, InfraFailure
-from automcu.feasibility.st_binding import binding_by_st
 from automcu.feasibility.st_cloud_client import (
     Account,
     Conversation,
     Credentials,
     OfferedVersion,
     RunResult,
-    credentials_from_environment,
 )
 from automcu.feasibility.st_cloud_http import Service
 from automcu.feasibility.st_errors import StToolError
+from automcu.feasibility.st_facts import facts_by_st
 from automcu.feasibility.st_reports import StReport, StVersion, read_c_info, read_version
-from automcu.feasibility.stedgeai import ASSUMED_CODE_BYTES, ASSUMED_RUNTIME_RAM_BYTES
-from automcu.feasibility.tier import binding_layer, busiest_layer, heaviest_layer
-from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
-from automcu.graph.planner import plan_memory
 from automcu.results import FeasibilityReport
-
-__all__ = ["ST_SERVICE", "Credentials", "Service", "StCloud", "credentials_from_environment"]
 
 ST_SERVICE = Service()
 """The real service."""
@@ -51,9 +44,8 @@ _T = TypeVar("_T")
 class StCloud:
     """ST Edge AI's figures, by the developer cloud, for one series of parts, such as `stm32f4`.
 
-    Activations, weights and MACs are the tool's own, the runtime's Flash and RAM where it states them; otherwise they
-    are assumed as the tier `stedgeai` does, and `tool_version` says so. No margin is added. Not to be called from a
-    coroutine. Tokens are kept from report to report, in memory only.
+    See `facts_by_st` for what is the tool's own word. Not to be called from a coroutine. Tokens are kept from report to
+    report, in memory only.
     """
 
     name = "st_cloud"
@@ -106,25 +98,8 @@ class StCloud:
         # The last part keeps apart two runs that ask about the same file, as the first to end deletes it.
         name = f"{stem}-{hash_}-{secrets.token_hex(4)}.tflite"
         found = asyncio.run(self._in_time(lambda cloud: self._analyze(cloud, name, content), uploads=name))
-        cost = costs(graph)
-        flash, ram = found.runtime_flash_bytes, found.runtime_ram_bytes
-        stated = flash is not None and ram is not None
-        return FeasibilityReport(
-            graph_fingerprint=graph.fingerprint,
-            macs=cost.total_macs if found.macs is None else found.macs,
-            weights_bytes=found.weights_bytes,
-            code_bytes=ASSUMED_CODE_BYTES if flash is None else flash,
-            activations_bytes=found.ram_bytes,
-            runtime_ram_bytes=ASSUMED_RUNTIME_RAM_BYTES if ram is None else ram,
-            binding_layer=binding_by_st(graph, found) or binding_layer(graph, plan_memory(graph)),
-            heaviest_layer=heaviest_layer(graph, cost),
-            busiest_layer=busiest_layer(graph, cost),
-            tier=self.name,
-            tool="ST Edge AI Developer Cloud",
-            tool_version=f"{found.version}" if stated else f"{found.version}, runtime assumed: not in its report",
-            target=self.target,
-            margin=0.0,
-        )
+        tool, version = "ST Edge AI Developer Cloud", str(found.version)
+        return facts_by_st(self, tool, version, graph, found, "not in its report")
 
     def close(self) -> None:
         """Forget the tokens; no connection outlives a report."""

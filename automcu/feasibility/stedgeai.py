@@ -16,21 +16,13 @@ from typing import Literal
 
 from automcu.errors import AutoMCUError
 from automcu.feasibility.program import ProgramFailure, child_environment, run_program
-from automcu.feasibility.st_binding import binding_by_st
 from automcu.feasibility.st_errors import StToolError, StUnsupportedLayer, classify_error
+from automcu.feasibility.st_facts import facts_by_st
 from automcu.feasibility.st_reports import StReport, read_c_info, read_text_report, read_version
 from automcu.feasibility.temporary import temporary_folder
-from automcu.feasibility.tier import binding_layer, busiest_layer, heaviest_layer
-from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
-from automcu.graph.planner import plan_memory
 from automcu.results import FeasibilityReport
 
-ASSUMED_CODE_BYTES = 52_285
-ASSUMED_RUNTIME_RAM_BYTES = 7_788
-"""The runtime's Flash and RAM where the tool does not state them: the larger of the two figures captured for an int8
-CNN on a Cortex-M (29,496 B / 3,360 B by Core 2.2.0, 52,285 B / 7,788 B by Core 1.0.0). `tool_version` then ends with
-"runtime assumed" and the reason."""
 ARM_GCC = "arm-none-eabi-gcc"
 """The compiler that the tool looks for on PATH."""
 
@@ -47,9 +39,7 @@ def find_stedgeai(program: str = "stedgeai") -> Path | None:
 class StEdgeAi:
     """ST Edge AI's figures for one series of parts, such as `stm32f4`: the exact one, as its kernels differ by core.
 
-    Activations, weights, MACs and runtime are the tool's own, and so is the binding layer where its report tells the
-    placement (`binding_by_st`); otherwise the binding layer is AutoMCU's, as heaviest and busiest layer always are, and
-    the MACs where the report counts none. No margin is added.
+    See `facts_by_st` for what is the tool's own word.
     """
 
     name = "stedgeai"
@@ -69,24 +59,7 @@ class StEdgeAi:
         """
         version = self.version  # first: a tool that cannot even tell its version is broken, whatever the network
         found, unstated = self._compile(model_file())
-        cost = costs(graph)
-        stated = found.runtime_flash_bytes is not None and found.runtime_ram_bytes is not None
-        return FeasibilityReport(
-            graph_fingerprint=graph.fingerprint,
-            macs=cost.total_macs if found.macs is None else found.macs,
-            weights_bytes=found.weights_bytes,
-            code_bytes=_or(found.runtime_flash_bytes, ASSUMED_CODE_BYTES),
-            activations_bytes=found.ram_bytes,
-            runtime_ram_bytes=_or(found.runtime_ram_bytes, ASSUMED_RUNTIME_RAM_BYTES),
-            binding_layer=binding_by_st(graph, found) or binding_layer(graph, plan_memory(graph)),
-            heaviest_layer=heaviest_layer(graph, cost),
-            busiest_layer=busiest_layer(graph, cost),
-            tier=self.name,
-            tool="stedgeai",
-            tool_version=version if stated else f"{version}, runtime assumed: {unstated}",
-            target=self.target,
-            margin=0.0,
-        )
+        return facts_by_st(self, "stedgeai", version, graph, found, unstated)
 
     @cached_property
     def version(self) -> str:
@@ -134,10 +107,6 @@ class StEdgeAi:
             if done.status:
                 raise classify_error(done.status, done.output)
             return _read_reports(out, command)
-
-
-def _or(figure: int | None, assumed: int) -> int:
-    return assumed if figure is None else figure
 
 
 def _read_reports(out: Path, command: _Command) -> StReport:

@@ -25,7 +25,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from automcu.feasibility.st_cloud import Credentials, Service, StCloud
+from automcu.feasibility.st_cloud import StCloud
+from automcu.feasibility.st_cloud_client import Credentials
+from automcu.feasibility.st_cloud_http import Service
 
 USERNAME = "dupont@example.com"
 PASSWORD = 'pass "word+&%é'

@@ -13,7 +13,7 @@ import pytest
 
 from automcu.errors import CandidateFailure, ConfigError, InfraFailure
 from automcu.feasibility.st_errors import StArgumentError, StBenchError, StToolError, StUnsupportedLayer
-from automcu.feasibility.stedgeai import ASSUMED_CODE_BYTES, ASSUMED_RUNTIME_RAM_BYTES
+from automcu.feasibility.st_facts import ASSUMED_CODE_BYTES, ASSUMED_RUNTIME_RAM_BYTES
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.lowering import lower
 from automcu.results import FeasibilityReport

@@ -21,13 +21,8 @@ from automcu.feasibility.st_errors import (
     StToolError,
     StUnsupportedLayer,
 )
-from automcu.feasibility.stedgeai import (
-    ARM_GCC,
-    ASSUMED_CODE_BYTES,
-    ASSUMED_RUNTIME_RAM_BYTES,
-    StEdgeAi,
-    find_stedgeai,
-)
+from automcu.feasibility.st_facts import ASSUMED_CODE_BYTES, ASSUMED_RUNTIME_RAM_BYTES
+from automcu.feasibility.stedgeai import ARM_GCC, StEdgeAi, find_stedgeai
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.lowering import lower
 from automcu.results import FeasibilityReport

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from automcu.architecture import Architecture
 from automcu.board import Board, Budget, Violation
-from automcu.errors import BudgetTooSmall, ConfigError
+from automcu.errors import BudgetTooSmall, CandidateFailure, ConfigError, InfraFailure
 from automcu.feasibility.findings import with_changes
 from automcu.feasibility.temporary import file_on_demand, untrained
 from automcu.feasibility.tier import FeasibilityTier
@@ -127,15 +127,24 @@ class Gate:
         return tuple(Verdict(report, self._budget.violations(report)) for report in reports)
 
     def require_feasible(self, smallest: Architecture) -> None:
-        """Raises `BudgetTooSmall`, with the figures that would do, when not even `smallest` fits by the first tier."""
+        """Raises `BudgetTooSmall`, with the figures that would do, when not even `smallest` fits by all the tiers.
+
+        `vendor` counts when it answers; when it does not, the search will meet and tell that.
+        """
         graph = lower(self._space.build(smallest))
-        tier = (*self._quick, *self._deciding)[0]
         with file_on_demand(lambda: untrained(graph)) as model_file:
-            report = self._reports.report(tier, graph, model_file)
-        violations = self._budget.violations(report)
-        if not violations:
+            for tier in (*self._quick, *self._deciding):
+                try:
+                    self._require_fit(self._judge(tier, graph, model_file))
+                except (CandidateFailure, InfraFailure):
+                    if tier is not self._vendor:
+                        raise
+
+    def _require_fit(self, smallest: Verdict) -> None:
+        if smallest.fits:
             return
-        limits: dict[str, int] = {violation.resource: violation.limit for violation in violations}
+        report = smallest.report
+        limits: dict[str, int] = {violation.resource: violation.limit for violation in smallest.violations}
         needs, keys = [], []
         for label, resource, need in (("RAM", "ram", report.ram_bytes), ("Flash", "flash", report.flash_bytes)):
             kb = need / _BYTES_PER_KB
@@ -152,8 +161,8 @@ class Gate:
             needs.append(f"about {milliseconds:.1f} ms, over the {limits['latency'] / 1000:g} ms allowed")
             keys.append(f"budget.latency_ms to at least {math.ceil(10 * milliseconds) / 10:g}")
         raise BudgetTooSmall(
-            f"even the smallest network of this space needs {'; '.join(needs)}: raise {' and '.join(keys)}, or choose "
-            "a larger or faster board where the board sets the limit"
+            f"even the smallest network of this space needs, by tier {report.tier}, {'; '.join(needs)}: raise "
+            f"{' and '.join(keys)}, or choose a larger or faster board where the board sets the limit"
         )
 
     def close(self) -> None:

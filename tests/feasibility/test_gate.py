@@ -6,7 +6,7 @@ import pytest
 
 from automcu.architecture import Architecture
 from automcu.board import Board, Budget, MemoryRegion
-from automcu.errors import BudgetTooSmall, ConfigError, InfraFailure
+from automcu.errors import BudgetTooSmall, CandidateFailure, ConfigError, InfraFailure
 from automcu.feasibility.gate import Gate, ReportCache, judge
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.int8 import Int8Graph
@@ -63,6 +63,17 @@ class FileTier(Raised):
         assert read_tflite(path.read_bytes()) == graph
         self.more_bytes = path.stat().st_size
         return super().report(graph, model_file)
+
+
+class Failing(Raised):
+    """A tier that never answers."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__("failing")
+        self.failure = failure
+
+    def report(self, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
+        raise self.failure
 
 
 def width(channels: int) -> Architecture:
@@ -238,6 +249,22 @@ def test_too_small_a_budget_names_what_would_do() -> None:
         Gate(Widths(), slow, [PlannerTier()]).require_feasible(width(2))
     with pytest.raises(BudgetTooSmall, match=r"budget\.ram_kb .* and budget\.flash_kb .* and budget\.macs"):
         Gate(Widths(), Budget(1_000, 1_000, 1), [PlannerTier()]).require_feasible(width(2))
+
+
+def test_a_budget_may_be_too_small_by_the_vendors_figures_alone() -> None:
+    report = need(2)
+    budget = Budget(report.ram_bytes, report.flash_bytes, None)
+    with pytest.raises(BudgetTooSmall, match=r"needs, by tier file, .* of RAM, over the [0-9,]+ B allowed"):
+        Gate(Widths(), budget, [PlannerTier()], FileTier()).require_feasible(width(2))
+
+
+@pytest.mark.parametrize("failure", [InfraFailure("offline; wait"), CandidateFailure("layer unknown; change it")])
+def test_a_vendor_that_does_not_answer_is_left_to_the_search(failure: Exception) -> None:
+    report = need(2)
+    budget = Budget(report.ram_bytes, report.flash_bytes, None)
+    Gate(Widths(), budget, [PlannerTier()], Failing(failure)).require_feasible(width(2))
+    with pytest.raises(type(failure)):
+        Gate(Widths(), budget, [Failing(failure)]).require_feasible(width(2))
 
 
 def test_a_budget_of_nothing_is_too_small() -> None:

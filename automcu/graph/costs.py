@@ -12,7 +12,8 @@ class Costs:
 
     `macs` counts the multiply-accumulates of convolutions and fully connected operators, padding counted as work, as
     is usual; other operators have none. `weights_bytes` are an operator's constants as they lie in Flash: the int8
-    weights, or the constant operand, with the int32 biases. `biases_bytes` is the share of these biases.
+    weights, or the constant operand, with the int32 biases; what several operators share counts for each of them.
+    `biases_bytes` is the share of these biases.
     """
 
     macs: tuple[int, ...]

@@ -231,11 +231,11 @@ def _verdicts(judged: Sequence[Judged]) -> Iterator[str]:
         "Flash",
         "= weights + code",
         "limit",
-        "estimate",
+        "latency",
         "fits",
     )
     yield from _table(titles, rows, "<<><<><<><")
-    yield "RAM and Flash in KB of 1,000 bytes; estimate: latency from MACs and core, rough and cautious"
+    yield "RAM and Flash in KB of 1,000 bytes; latency is estimated from MACs and core, rough and cautious"
 
 
 def _layers(graph: Int8Graph, plan: MemoryPlan) -> Iterator[str]:

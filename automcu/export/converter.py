@@ -62,12 +62,12 @@ class Converter:
                     f"{network.input_shape}; give at least one uint8 image of that shape"
                 )
         arrays = {**weights, "images:calibration": calibration_images, "images:probe": probe_images}
-        answer = self._ask("convert", network, 0, arrays)
-        return Conversion(_checked(answer), answer.arrays["outputs"])
-
-    def convert_untrained(self, network: Network, seed: int) -> bytes:
-        """An int8 file of `network` with random weights: what vendor tools can judge before any training."""
-        return _checked(self._ask("convert_untrained", network, seed, {}))
+        request = Frame({"network": network_to_json(network)}, arrays)
+        with self._lock:
+            answer = self._running_child().ask(request, self._time_limit_s)
+        tflite = answer.arrays["tflite"].tobytes()
+        Int8File.read(tflite).check()
+        return Conversion(tflite, answer.arrays["outputs"])
 
     def close(self) -> None:
         """End the process; the next conversion starts another."""
@@ -82,11 +82,6 @@ class Converter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _ask(self, task: str, network: Network, seed: int, arrays: Mapping[str, np.ndarray]) -> Frame:
-        request = Frame({"task": task, "network": network_to_json(network), "seed": seed}, arrays)
-        with self._lock:
-            return self._running_child().ask(request, self._time_limit_s)
 
     def _running_child(self) -> Child:
         if self._child is None or self._child.returncode is not None:
@@ -108,9 +103,3 @@ class Converter:
 def _check_weights(network: Network, weights: Mapping[str, np.ndarray]) -> None:
     if {name: array.shape for name, array in weights.items()} != dict(network.parameter_shapes):
         raise CandidateFailure("the weights are not those of this network; load the ones trained for it")
-
-
-def _checked(answer: Frame) -> bytes:
-    tflite = answer.arrays["tflite"].tobytes()
-    Int8File.read(tflite).check()
-    return tflite

@@ -9,13 +9,11 @@ follows from names of variables, and with the order changes the memory that a ne
 
 import re
 from collections.abc import Iterator, Mapping
-from math import prod
 from typing import Any, assert_never
 
 import numpy as np
 import tensorflow as tf
 
-from automcu.architecture import Shape
 from automcu.errors import CandidateFailure
 from automcu.graph.network import (
     BATCH_NORM_EPSILON,
@@ -148,24 +146,3 @@ def _place(tensor: str) -> float:
     if found is None:
         raise CandidateFailure(f"the converter named a tensor {tensor!r} after no layer; report this as a bug")
     return int(found[1])
-
-
-def untrained_weights(network: Network, seed: int) -> dict[str, np.ndarray]:
-    """Random weights for a file whose size and memory matter, not its accuracy."""
-    random = np.random.default_rng(seed)
-
-    def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        match name.rsplit(".", 1)[1]:
-            case "kernel":
-                return random.normal(0, (2 / prod(shape[1:])) ** 0.5, shape).astype(np.float32)
-            case "gamma" | "variance":
-                return np.ones(shape, np.float32)
-            case _:
-                return random.normal(0, 0.1, shape).astype(np.float32)
-
-    return {name: draw(name, shape) for name, shape in network.parameter_shapes.items()}
-
-
-def untrained_images(input_shape: Shape, seed: int) -> np.ndarray:
-    """A few random calibration images (uint8, NHWC)."""
-    return np.random.default_rng(seed).integers(0, 256, (4, *input_shape), dtype=np.uint8)

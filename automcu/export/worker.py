@@ -18,19 +18,11 @@ def load_answer() -> Answer:
     def answer(request: Frame) -> Frame:
         network = network_from_json(request.header["network"])  # type: ignore[arg-type]
         arrays = dict(request.arrays)
-        match request.header:
-            case {"task": "convert"}:
-                calibration, probe = arrays.pop("images:calibration"), arrays.pop("images:probe")
-                model = keras_twin.build(network, arrays)
-                outputs = keras_twin.outputs(model, probe)
-                if not np.isfinite(outputs).all():
-                    raise CandidateFailure("the network's outputs are not finite; lower the learning rate")
-            case {"task": "convert_untrained", "seed": int(seed)}:
-                calibration = keras_twin.untrained_images(network.input_shape, seed)
-                model = keras_twin.build(network, keras_twin.untrained_weights(network, seed))
-                outputs = np.empty(0, np.float32)
-            case _:
-                raise CandidateFailure("the worker was asked for something it does not know; report this as a bug")
+        calibration, probe = arrays.pop("images:calibration"), arrays.pop("images:probe")
+        model = keras_twin.build(network, arrays)
+        outputs = keras_twin.outputs(model, probe)
+        if not np.isfinite(outputs).all():
+            raise CandidateFailure("the network's outputs are not finite; lower the learning rate")
         tflite = keras_twin.convert(model, calibration)
         return Frame({}, {"tflite": np.frombuffer(tflite, np.uint8), "outputs": outputs})
 

@@ -1,9 +1,10 @@
-"""A small network, and `small_int8.tflite`: what `Converter.convert_untrained(SMALL, seed=0)` made of it."""
+"""A small network, and `small_int8.tflite`: what `Converter` made of it with random weights."""
 
 from pathlib import Path
 
 import numpy as np
 
+from automcu.export.converter import Converter
 from automcu.graph.network import Conv, Dense, DepthwiseConv, GlobalAveragePool, Network
 
 SMALL = Network(
@@ -37,3 +38,9 @@ def random_weights(network: Network, seed: int) -> dict[str, np.ndarray]:
 
 def random_images(network: Network, seed: int, count: int = 8) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, *network.input_shape), dtype=np.uint8)
+
+
+def convert_untrained(converter: Converter, network: Network, seed: int) -> bytes:
+    """The int8 file of `network` with random weights."""
+    images = random_images(network, seed, 4)
+    return converter.convert(network, random_weights(network, seed), images, images[:1]).tflite

@@ -19,6 +19,7 @@ from automcu.graph.network import Network
 from automcu.graph.planner import plan_memory
 from automcu.graph.tflite_reader import read_tflite
 from automcu.spaces import make_space
+from tests.export.small import convert_untrained
 
 SHAPES: tuple[tuple[Shape, int], ...] = (((32, 32, 3), 10), ((8, 8, 1), 10), ((49, 10, 1), 12), ((28, 28, 1), 10))
 _HEAD = """
@@ -51,7 +52,7 @@ def random_networks(count: int) -> Iterator[Network]:
 
 def disagreements(converter: Converter, network: Network, folder: Path) -> list[str]:
     lowered = lower(network)
-    tflite = converter.convert_untrained(network, seed=1)
+    tflite = convert_untrained(converter, network, seed=1)
     read = read_tflite(tflite)
     found = []
     if (lowered, lowered.fingerprint) != (read, read.fingerprint):

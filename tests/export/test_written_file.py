@@ -20,6 +20,7 @@ from automcu.graph.planner import plan_memory
 from automcu.graph.tflite_reader import read_tflite
 from automcu.graph.tflite_writer import write_tflite
 from automcu.spaces import make_space
+from tests.export.small import convert_untrained
 from tests.graph.networks import random_network
 
 pytestmark = pytest.mark.slow
@@ -103,7 +104,7 @@ def test_it_has_what_the_converters_file_has(converter: Converter) -> None:
     for network in (*networks(6), *wirings(10)):
         graph = lower(network)
         kinds.update(operator.kind for operator in graph.operators)
-        converted, written = converter.convert_untrained(network, seed=0), write_tflite(graph, seed=0)
+        converted, written = convert_untrained(converter, network, seed=0), write_tflite(graph, seed=0)
         assert structure(written) == structure(converted)
         assert read_tflite(written) == read_tflite(converted) == graph
         allocations = tier.allocations(written)

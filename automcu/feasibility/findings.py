@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from automcu.board import Budget, Change, Resource, Violation
+from automcu.board import Budget, Change, Violation
 from automcu.errors import CandidateFailure
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.channels import cheaper
@@ -35,7 +35,7 @@ def with_changes(
     found = []
     for violation in violations:
         ranked = []
-        for text, smaller in islice(cheaper(graph, _deciding(graph, violation.resource)), share):
+        for text, smaller in islice(cheaper(graph, _deciding(graph, violation)), share):
             if text not in known:
                 with suppress(CandidateFailure):
                     known[text] = tier.report(smaller, _no_file)
@@ -51,16 +51,17 @@ def with_changes(
     return tuple(found)
 
 
-def _deciding(graph: Int8Graph, resource: Resource) -> list[int]:
-    """The operators that decide the figure, the weightiest first: for RAM the one at the peak and those that made what
-    is alive there."""
-    if resource == "ram":
+def _deciding(graph: Int8Graph, violation: Violation) -> list[int]:
+    """The operators that decide the figure, the weightiest first: for RAM the one that the tier names, which need not
+    be the one at the planner's peak, then that one and those that made what is alive there."""
+    if violation.resource == "ram":
         plan = plan_memory(graph)
+        named = [i for i, operator in enumerate(graph.operators) if violation.binding.startswith(f"{operator.name} (")]
         largest = sorted(plan.binding_tensors, key=lambda tensor: -graph.tensors[tensor].bytes)
         writers = {operator.output: index for index, operator in enumerate(graph.operators)}
-        return [plan.binding_operator, *(writers[tensor] for tensor in largest if tensor in writers)]
+        return [*named, plan.binding_operator, *(writers[tensor] for tensor in largest if tensor in writers)]
     cost = costs(graph)
-    share = cost.weights_bytes if resource == "flash" else cost.macs
+    share = cost.weights_bytes if violation.resource == "flash" else cost.macs
     return sorted((index for index in range(len(share)) if share[index]), key=lambda index: -share[index])
 
 

@@ -12,6 +12,7 @@ from automcu.board import Budget, Violation
 from automcu.errors import CandidateFailure
 from automcu.feasibility.findings import CHANGES, EVALUATIONS, with_changes
 from automcu.feasibility.planner_tier import PlannerTier
+from automcu.feasibility.st_estimate import StEstimate
 from automcu.graph.channels import cheaper
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower
@@ -118,3 +119,21 @@ def test_an_edit_that_the_tier_cannot_judge_is_left_out() -> None:
 
 def test_nothing_to_change_is_nothing_changed() -> None:
     assert with_changes(two_convolutions(8), PlannerTier(), Budget(0, 0, None), ()) == ()
+
+
+def test_the_layer_that_the_tier_names_is_the_first_to_be_changed() -> None:
+    # The planner's peak is the wide maps of `stem`; ST overlays those, and has its own at `expand`.
+    layers = (
+        Conv("stem", INPUT, 32, 3, 1, "relu"),
+        Conv("project", "stem", 8, 1, 1, "none"),
+        Conv("expand", "project", 48, 1, 1, "relu"),
+        Conv("last", "expand", 8, 1, 1, "relu"),
+        GlobalAveragePool("pool", "last"),
+        Dense("logits", "pool", 3, "none"),
+    )
+    graph, tier = lower(Network((32, 32, 3), layers)), StEstimate("8.1.0")
+    report = tier.report(graph, Path)
+    assert report.binding_layer.startswith("expand (")
+    budget = Budget(report.ram_bytes - 1, report.flash_bytes, None)
+    (violation,) = with_changes(graph, tier, budget, budget.violations(report))
+    assert violation.changes and "expand" in violation.changes[0].text

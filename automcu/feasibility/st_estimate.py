@@ -23,7 +23,7 @@ from automcu.results import FeasibilityReport
 BASE_BYTES = 1_061
 """Small buffers beside those of the layer that needs most."""
 SCREEN_SHARE = 0.7
-"""No real figure known, of RAM or code, is below this share of the predicted one; the lowest is 0.73 (ad01, a tiny one)."""
+"""No real figure known, of RAM or code, is below this share of the predicted one; the lowest is 0.73 (ad01)."""
 
 
 @dataclass(frozen=True, slots=True)

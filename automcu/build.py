@@ -18,7 +18,7 @@ from automcu.export.converter import Converter
 from automcu.feasibility.choice import Choice, TierName, TierSettings, choose
 from automcu.feasibility.gate import Gate
 from automcu.feasibility.planner_tier import PlannerTier
-from automcu.feasibility.st_estimate import StEstimate
+from automcu.feasibility.st.estimate import StEstimate
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.llm.client import LLM
 from automcu.proposal import Proposer

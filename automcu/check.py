@@ -88,7 +88,7 @@ def read_model(path: Path, input_shape: Shape | None, class_count: int | None) -
         raise ConfigError(
             f"{path} states its own input and output; leave --input and --classes out (they go with ARCH.json)"
         )
-    from automcu.graph.tflite_reader import read_tflite
+    from automcu.graph.tflite.reader import read_tflite
 
     content = _read_bytes(path, MODEL_LIMIT_BYTES)
     try:

@@ -21,8 +21,8 @@ from automcu.errors import CandidateFailure
 from automcu.feasibility.tflm import TflmTier
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_reader import read_tflite
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.reader import read_tflite
+from automcu.graph.tflite.writer import write_tflite
 from automcu.spaces import SPACES
 from benchmarks.random_graphs import random_graphs
 

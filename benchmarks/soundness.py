@@ -23,7 +23,7 @@ from automcu.board import Board, Budget
 from automcu.board_table import load_boards
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.feasibility.tflm import TflmTier
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.writer import write_tflite
 from automcu.results import FeasibilityReport
 from automcu.spaces import SPACES
 from benchmarks.random_graphs import random_graphs

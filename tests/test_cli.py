@@ -13,10 +13,10 @@ from automcu.board_table import load_board, load_boards
 from automcu.cli import main
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.reader import read_tflite
 from tests.command_line import ARCHITECTURE, BOARD, MODEL, PLANNER, ROOT, TASK, Capture, fake_tool, told
 from tests.graph.shared_models import shared
-from tests.graph.tflite_build import O, T, build
+from tests.graph.tflite.build import O, T, build
 
 KEYS = {
     "fits", "weights_bytes", "code_bytes", "activations_bytes", "runtime_ram_bytes", "macs", "binding_layer",

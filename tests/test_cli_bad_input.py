@@ -12,7 +12,7 @@ import pytest
 
 from automcu.cli import main
 from tests.command_line import ARCHITECTURE, BOARD, MODEL, PLANNER, ROOT, TASK, Capture, fake_tool, refused, run, told
-from tests.graph.tflite_build import O, T, build
+from tests.graph.tflite.build import O, T, build
 
 # bad input: files
 

@@ -28,7 +28,7 @@ from automcu.graph.network import (
     Network,
     Pool,
 )
-from automcu.graph.tflite_order import in_order
+from automcu.graph.tflite.order import in_order
 
 _keras = tf.keras
 _layers = tf.keras.layers

@@ -60,8 +60,8 @@ def choose(
 def _automatic(
     runtime: Runtime, board: Board, settings: TierSettings, environment: Mapping[str, str]
 ) -> tuple[TierName, str]:
-    from automcu.feasibility.st_cloud_client import credentials_from_environment
-    from automcu.feasibility.stedgeai import find_stedgeai
+    from automcu.feasibility.st.cloud_client import credentials_from_environment
+    from automcu.feasibility.st.stedgeai import find_stedgeai
 
     program = find_stedgeai(settings.stedgeai)
     credentials = credentials_from_environment(environment)
@@ -85,11 +85,11 @@ def _tier(name: TierName, board: Board, settings: TierSettings, environment: Map
 
             return TflmTier(settings.time_limit_seconds)
         case "st_estimate":
-            from automcu.feasibility.st_estimate import StEstimate
+            from automcu.feasibility.st.estimate import StEstimate
 
             return StEstimate(settings.tool_version)
         case "stedgeai":
-            from automcu.feasibility.stedgeai import StEdgeAi, find_stedgeai
+            from automcu.feasibility.st.stedgeai import StEdgeAi, find_stedgeai
 
             program = find_stedgeai(settings.stedgeai)
             if program is None:
@@ -99,8 +99,8 @@ def _tier(name: TierName, board: Board, settings: TierSettings, environment: Map
                 )
             return StEdgeAi(program, _target(board), settings.time_limit_seconds)
         case "st_cloud":
-            from automcu.feasibility.st_cloud import StCloud
-            from automcu.feasibility.st_cloud_client import (
+            from automcu.feasibility.st.cloud import StCloud
+            from automcu.feasibility.st.cloud_client import (
                 PASSWORD_VARIABLE,
                 USER_VARIABLE,
                 credentials_from_environment,

@@ -119,7 +119,7 @@ class Gate:
     def judge_file(self, tflite: bytes) -> tuple[Verdict, ...]:
         """The verdicts on an int8 .tflite file of all the tiers whose word counts for a network, `vendor` last. The
         file is judged anew, since tools may compress its weights. Raises `UnsupportedModel` when it cannot be read."""
-        from automcu.graph.tflite_reader import read_tflite  # its schema package takes half a second to import
+        from automcu.graph.tflite.reader import read_tflite  # its schema package takes half a second to import
 
         graph = read_tflite(tflite)
         with file_on_demand(lambda: tflite) as model_file:

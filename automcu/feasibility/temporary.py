@@ -47,6 +47,6 @@ def file_on_demand(make: Callable[[], bytes]) -> Iterator[Callable[[], Path]]:
 
 def untrained(graph: Int8Graph) -> bytes:
     """An int8 .tflite file of `graph` with random weights. Raises `CandidateFailure`, see `write_tflite`."""
-    from automcu.graph.tflite_writer import write_tflite  # its schema package takes half a second to import
+    from automcu.graph.tflite.writer import write_tflite  # its schema package takes half a second to import
 
     return write_tflite(graph, seed=0)

@@ -12,7 +12,7 @@ as found by converting some hundred networks:
 Refused are the few wirings of which it makes something else: see `lower`.
 
 The converter's order of independent branches is none to rely on: the exporter puts operators into the network's order
-(`automcu.graph.tflite_order`), which is the order here.
+(`automcu.graph.tflite.order`), which is the order here.
 """
 
 from functools import lru_cache

@@ -21,9 +21,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from automcu.feasibility.stedgeai import StEdgeAi, find_stedgeai
+from automcu.feasibility.st.stedgeai import StEdgeAi, find_stedgeai
 from automcu.graph.lowering import lower
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.writer import write_tflite
 from automcu.spaces import make_space
 from automcu.spaces.space import Space
 from experiments.filter_audit import linking, tables

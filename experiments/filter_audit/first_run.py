@@ -12,7 +12,7 @@ from automcu.board_table import load_board
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.feasibility.tflm import TflmTier
 from automcu.graph.lowering import lower
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.writer import write_tflite
 from automcu.spaces import make_space
 
 _RECORD = Path(__file__).parent.parent / "first_run" / "candidates.parquet"

@@ -14,12 +14,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from automcu.feasibility.planner_tier import PlannerTier
-from automcu.feasibility.st_estimate import StEstimate
+from automcu.feasibility.st.estimate import StEstimate
 from automcu.feasibility.tflm import TflmTier
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Add, Conv, Dense, GlobalAveragePool, Layer, Network, Pool
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.writer import write_tflite
 from automcu.results import FeasibilityReport
 
 _CELLS = 5

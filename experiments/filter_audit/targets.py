@@ -9,12 +9,12 @@ from automcu.architecture import Architecture
 from automcu.board import Board, Budget
 from automcu.board_table import load_board
 from automcu.feasibility.planner_tier import PlannerTier
-from automcu.feasibility.st_estimate import StEstimate
+from automcu.feasibility.st.estimate import StEstimate
 from automcu.feasibility.tflm import TflmTier
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.lowering import lower
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.writer import write_tflite
 from automcu.results import FeasibilityReport
 from automcu.spaces.space import Space
 

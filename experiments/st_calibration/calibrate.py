@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.optimize import nnls
 
-from automcu.feasibility.st_estimate import BASE_BYTES, GENERATIONS, Generation, StEstimate, keeps_size, pack_version
-from automcu.feasibility.st_memory import st_layers, st_memory
+from automcu.feasibility.st.estimate import BASE_BYTES, GENERATIONS, Generation, StEstimate, keeps_size, pack_version
+from automcu.feasibility.st.memory import st_layers, st_memory
 from automcu.results import FeasibilityReport
 from experiments.st_calibration.rows import Row, load_rows
 

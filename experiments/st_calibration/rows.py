@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from automcu.graph.int8 import Int8Graph, Operator, Tensor, Window
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.reader import read_tflite
 
 KIB = 1024
 OLD_ZOO_VERSION = "7.3.0"

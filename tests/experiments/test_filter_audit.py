@@ -10,7 +10,7 @@ import pytest
 
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.lowering import lower
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.writer import write_tflite
 from automcu.llm.reply import MalformedReply, json_object
 from automcu.spaces import make_space
 from experiments.filter_audit import audit, linking

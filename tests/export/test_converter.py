@@ -14,7 +14,7 @@ from automcu.export.interpreter import images_to_int8, run_int8
 from automcu.export.network_json import network_from_json, network_to_json
 from automcu.graph.lowering import lower
 from automcu.graph.network import Add, Concat, Conv, Dense, DepthwiseConv, GlobalAveragePool, Layer, Network, Pool
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.reader import read_tflite
 from tests.export.small import SMALL, SMALL_TFLITE, convert_untrained, random_images, random_weights
 
 

@@ -17,7 +17,7 @@ from automcu.graph.costs import costs
 from automcu.graph.lowering import lower
 from automcu.graph.network import Network
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.reader import read_tflite
 from automcu.spaces import make_space
 from tests.export.small import convert_untrained
 

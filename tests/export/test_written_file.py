@@ -1,4 +1,4 @@
-"""Files of `automcu.graph.tflite_writer` beside the TensorFlow converter's: as good for tools that judge files."""
+"""Files of `automcu.graph.tflite.writer` beside the TensorFlow converter's: as good for tools that judge files."""
 
 import io
 import random
@@ -17,8 +17,8 @@ from automcu.feasibility.tflm import TflmTier
 from automcu.graph.lowering import lower
 from automcu.graph.network import Network
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_reader import read_tflite
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.reader import read_tflite
+from automcu.graph.tflite.writer import write_tflite
 from automcu.spaces import make_space
 from tests.export.small import convert_untrained
 from tests.graph.networks import random_network

@@ -12,7 +12,7 @@ from automcu.board import Budget, Violation
 from automcu.errors import CandidateFailure
 from automcu.feasibility.findings import CHANGES, EVALUATIONS, with_changes
 from automcu.feasibility.planner_tier import PlannerTier
-from automcu.feasibility.st_estimate import StEstimate
+from automcu.feasibility.st.estimate import StEstimate
 from automcu.graph.channels import cheaper
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower

@@ -12,7 +12,7 @@ from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Conv, Dense, Network
-from automcu.graph.tflite_reader import UnsupportedModel, read_tflite
+from automcu.graph.tflite.reader import UnsupportedModel, read_tflite
 from automcu.results import FeasibilityReport
 from tests.graph.shared_models import shared
 

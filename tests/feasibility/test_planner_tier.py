@@ -8,7 +8,7 @@ from automcu.feasibility.tier import FeasibilityTier, binding_layer
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Add, Conv, Dense, Network
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.reader import read_tflite
 from tests.contracts.feasibility_tier import RESIDUAL, FeasibilityTierContract
 from tests.graph.shared_models import shared
 

@@ -9,7 +9,7 @@ import pytest
 from automcu.errors import CandidateFailure, InfraFailure
 from automcu.feasibility.temporary import file_on_demand, temporary_folder, untrained
 from automcu.graph.lowering import lower
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.reader import read_tflite
 from tests.contracts.feasibility_tier import RESIDUAL
 
 

@@ -16,8 +16,8 @@ from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.int8 import Int8Graph, Operator, Tensor, Window
 from automcu.graph.lowering import lower
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_reader import read_tflite
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.reader import read_tflite
+from automcu.graph.tflite.writer import write_tflite
 from tests.contracts.feasibility_tier import RESIDUAL, FeasibilityTierContract
 from tests.graph.shared_models import shared
 

@@ -26,7 +26,7 @@ from automcu.graph.network import (
     sources,
 )
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_reader import UnsupportedModel, read_tflite
+from automcu.graph.tflite.reader import UnsupportedModel, read_tflite
 from automcu.spaces.mcu_cnn import McuCnnSpace
 from tests.graph.networks import random_network
 from tests.graph.shared_models import DATA

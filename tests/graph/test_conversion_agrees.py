@@ -13,8 +13,8 @@ from automcu.export.converter import Converter
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Add, Concat, Conv, Dense, DepthwiseConv, GlobalAveragePool, Network, Pool
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_order import in_order
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.order import in_order
+from automcu.graph.tflite.reader import read_tflite
 from tests.graph.networks import random_network
 from tests.graph.shared_models import tflm_heads
 

@@ -5,7 +5,7 @@ from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph, Operator, Tensor
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Add, Conv, Dense, DepthwiseConv, GlobalAveragePool, Network
-from automcu.graph.tflite_reader import UnsupportedModel, read_tflite
+from automcu.graph.tflite.reader import UnsupportedModel, read_tflite
 from tests.graph.shared_models import DATA, shared
 
 

@@ -14,7 +14,7 @@ from automcu.graph.int8 import Int8Graph, Operator, Tensor
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Add, Concat, Conv, Dense, GlobalAveragePool, Layer, Network
 from automcu.graph.planner import MemoryPlan, ScratchBuffer, place_buffers, plan_memory
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.reader import read_tflite
 from tests.graph.networks import chain_network, random_network
 from tests.graph.shared_models import tflm_heads
 from tests.graph.tflm_greedy import Buffer, aligned_buffers, tflm_greedy

@@ -7,7 +7,7 @@ import tflite
 
 from automcu.graph.costs import costs
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_reader import UnsupportedModel, read_tflite
+from automcu.graph.tflite.reader import UnsupportedModel, read_tflite
 from tests.graph.shared_models import shared, tflm_heads
 
 MLPERF = {  # MACs and weight bytes as counted from the flatbuffers in the README of the shared models
@@ -47,7 +47,7 @@ ST_WEIGHTS = {  # bytes of "weights (ro)" in ST's reports on these very files
     "stedgeai_reports/stedgeai-1.0.0_yamnet-stm32-h7default/yamnet_256_64x96_tl_int8.esc10": 139_176,
     "stedgeai_reports/stedgeai-2.2.0_finger-int8-stm32h7/finger_int8": 433_896,
 }
-CONVERTED = Path(__file__).parent / "converted"
+CONVERTED = Path(__file__).parents[1] / "converted"
 RICH = (CONVERTED / "rich_int8.tflite").read_bytes()
 
 

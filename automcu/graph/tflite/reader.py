@@ -1,17 +1,17 @@
 """An int8 .tflite file, read into the int8 graph.
 
-The bytes are untrusted, see `tflite_file`. Operators that only compute the fixed target shape of a RESHAPE take no
-part in the graph, see `tflite_shapes`; all others are in it, in file order.
+The bytes are untrusted, see `file.py`. Operators that only compute the fixed target shape of a RESHAPE take no
+part in the graph, see `shapes.py`; all others are in it, in file order.
 """
 
 from collections import Counter
 from dataclasses import replace
 
 from automcu.graph.int8 import Int8Graph, Operator, Tensor
-from automcu.graph.tflite_file import MAX_ALIVE, RECONVERT, TfliteFile, UnsupportedModel
-from automcu.graph.tflite_operators import ANY_PRECISION, OPERATORS
-from automcu.graph.tflite_raw_operator import RawOperator, Values
-from automcu.graph.tflite_shapes import FIX_BATCH, SHAPE_ARITHMETIC, fold
+from automcu.graph.tflite.file import MAX_ALIVE, RECONVERT, TfliteFile, UnsupportedModel
+from automcu.graph.tflite.operators import ANY_PRECISION, OPERATORS
+from automcu.graph.tflite.raw_operator import RawOperator, Values
+from automcu.graph.tflite.shapes import FIX_BATCH, SHAPE_ARITHMETIC, fold
 
 _QUANTIZE = "quantize the whole network to int8, with a representative data set and for int8 operators only"
 
@@ -20,7 +20,7 @@ def read_tflite(data: bytes) -> Int8Graph:
     """The graph in the .tflite file `data`; operators bear the names of their output tensors.
 
     Raises `UnsupportedModel` for anything that is not a whole, static, single-graph int8 network, batch 1, of the
-    operators listed in `OPERATORS`, within the limits of `tflite_file`; a dynamic batch is taken as 1; a uint8 or
+    operators listed in `OPERATORS`, within the limits of `file.py`; a dynamic batch is taken as 1; a uint8 or
     float32 input or output is accepted where QUANTIZE or DEQUANTIZE stands between it and the network.
     """
     if len(data) < 8 or data[4:8] != b"TFL3":

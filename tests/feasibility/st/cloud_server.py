@@ -1,6 +1,6 @@
 """A server on this machine that plays ST Edge AI Developer Cloud and its sign-in, and can be told to misbehave.
 
-The protocol is the one described in `automcu/feasibility/st_cloud_client.py`. Cloud and sign-in listen on ports of
+The protocol is the one described in `automcu/feasibility/st/cloud_client.py`. Cloud and sign-in listen on ports of
 their own, as they are different hosts in reality.
 """
 
@@ -25,9 +25,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from automcu.feasibility.st_cloud import StCloud
-from automcu.feasibility.st_cloud_client import Credentials
-from automcu.feasibility.st_cloud_http import Service
+from automcu.feasibility.st.cloud import StCloud
+from automcu.feasibility.st.cloud_client import Credentials
+from automcu.feasibility.st.cloud_http import Service
 
 USERNAME = "dupont@example.com"
 PASSWORD = 'pass "word+&%é'

@@ -12,13 +12,13 @@ import pytest
 
 from automcu.errors import AutoMCUError, ConfigError, InfraFailure
 from automcu.feasibility.program import run_program
-from automcu.feasibility.st_cloud import ST_SERVICE, StCloud
-from automcu.feasibility.st_cloud_client import Credentials, credentials_from_environment
-from automcu.feasibility.st_cloud_http import Service, _trusted_authorities
+from automcu.feasibility.st.cloud import ST_SERVICE, StCloud
+from automcu.feasibility.st.cloud_client import Credentials, credentials_from_environment
+from automcu.feasibility.st.cloud_http import Service, _trusted_authorities
 from automcu.graph.lowering import lower
 from automcu.results import FeasibilityReport
 from tests.contracts.feasibility_tier import RESIDUAL
-from tests.feasibility.st_cloud_server import (
+from tests.feasibility.st.cloud_server import (
     CREDENTIALS,
     PASSWORD,
     USERNAME,

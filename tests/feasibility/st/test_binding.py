@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from automcu.feasibility.st_binding import binding_by_st
-from automcu.feasibility.st_reports import StBuffer, StLayer, StReport, StVersion, read_c_info
+from automcu.feasibility.st.binding import binding_by_st
+from automcu.feasibility.st.reports import StBuffer, StLayer, StReport, StVersion, read_c_info
 from automcu.graph.int8 import Int8Graph, Operator, Tensor
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Conv, Dense, GlobalAveragePool, Network

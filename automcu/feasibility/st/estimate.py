@@ -1,6 +1,6 @@
 """The tier that predicts what ST Edge AI would report, without the tool.
 
-Weights are exact; activations come from a model of ST's memory use (`automcu.feasibility.st_memory`); the rest from
+Weights are exact; activations come from a model of ST's memory use (`automcu.feasibility.st.memory`); the rest from
 constants for each generation of the tool, all fitted by `python -m experiments.st_calibration.calibrate` on ST's model
 zoo tables (STM32H747, int8, the optimization its scripts choose) and on captured reports. Every row with its error, and
 the errors with a model family left out of the fit, stand in `experiments/st_calibration/README.md`.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automcu.errors import CandidateFailure, ConfigError
-from automcu.feasibility.st_memory import StLayer, st_layers, st_memory
+from automcu.feasibility.st.memory import StLayer, st_layers, st_memory
 from automcu.feasibility.tier import busiest_layer, heaviest_layer
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph

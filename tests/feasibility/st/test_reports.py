@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automcu.feasibility.st_errors import StToolError
-from automcu.feasibility.st_reports import (
+from automcu.feasibility.st.errors import StToolError
+from automcu.feasibility.st.reports import (
     StBuffer,
     StVersion,
     read_buffers,

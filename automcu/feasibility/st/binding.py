@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
-from automcu.feasibility.st_reports import StBuffer, StLayer, StReport
+from automcu.feasibility.st.reports import StBuffer, StLayer, StReport
 from automcu.graph.int8 import Int8Graph
 
 

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from automcu.errors import AutoMCUError, CandidateFailure, InfraFailure
-from automcu.feasibility import stedgeai
 from automcu.feasibility.program import ProgramFailure, child_environment
-from automcu.feasibility.st_errors import (
+from automcu.feasibility.st import stedgeai
+from automcu.feasibility.st.errors import (
     StArgumentError,
     StBenchError,
     StRejectedModel,
     StToolError,
     StUnsupportedLayer,
 )
-from automcu.feasibility.st_facts import ASSUMED_CODE_BYTES, ASSUMED_RUNTIME_RAM_BYTES
-from automcu.feasibility.stedgeai import ARM_GCC, StEdgeAi, find_stedgeai
+from automcu.feasibility.st.facts import ASSUMED_CODE_BYTES, ASSUMED_RUNTIME_RAM_BYTES
+from automcu.feasibility.st.stedgeai import ARM_GCC, StEdgeAi, find_stedgeai
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.lowering import lower
 from automcu.results import FeasibilityReport

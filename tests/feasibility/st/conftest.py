@@ -9,7 +9,7 @@ import pytest
 from automcu.graph.lowering import lower
 from automcu.results import FeasibilityReport
 from tests.contracts.feasibility_tier import RESIDUAL
-from tests.feasibility.st_cloud_server import MODEL, StCloudServer, running, tier_of
+from tests.feasibility.st.cloud_server import MODEL, StCloudServer, running, tier_of
 
 
 @pytest.fixture

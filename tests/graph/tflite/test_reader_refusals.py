@@ -8,12 +8,12 @@ from automcu.errors import CandidateFailure
 from automcu.feasibility.planner_tier import SUPPORTED, PlannerTier
 from automcu.feasibility.tier import require_supported
 from automcu.graph.int8 import Int8Graph
-from automcu.graph.tflite_file import MAX_ALIVE
-from automcu.graph.tflite_reader import UnsupportedModel, read_tflite
+from automcu.graph.tflite.file import MAX_ALIVE
+from automcu.graph.tflite.reader import UnsupportedModel, read_tflite
 from tests.graph.shared_models import shared
-from tests.graph.tflite_build import O, T, build
+from tests.graph.tflite.build import O, T, build
 
-CONVERTED = Path(__file__).parent / "converted"
+CONVERTED = Path(__file__).parents[1] / "converted"
 MAP = T((1, 8, 8, 4), name="map")
 OUT = T((1, 8, 8, 4), name="block/out;more")
 RELU = O("RELU", (0,), (1,))

@@ -1,6 +1,6 @@
 """The tier that asks ST's compiler where ST runs it: ST Edge AI Developer Cloud, with the user's my.st.com account.
 
-The protocol and its public sources are in `st_cloud_client.py`, the limits of each call in `st_cloud_http.py`. The real
+The protocol and its public sources are in `cloud_client.py`, the limits of each call in `cloud_http.py`. The real
 service was never called by AutoMCU's tests, only a server that plays its protocol. The model's file is sent to ST, and
 deleted there when the report is made or has failed, as far as the service answers.
 """
@@ -19,17 +19,17 @@ from typing import Annotated, TypeVar
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from automcu.errors import AutoMCUError, ConfigError, InfraFailure
-from automcu.feasibility.st_cloud_client import (
+from automcu.feasibility.st.cloud_client import (
     Account,
     Conversation,
     Credentials,
     OfferedVersion,
     RunResult,
 )
-from automcu.feasibility.st_cloud_http import Service
-from automcu.feasibility.st_errors import StToolError
-from automcu.feasibility.st_facts import facts_by_st
-from automcu.feasibility.st_reports import StReport, StVersion, read_c_info, read_version
+from automcu.feasibility.st.cloud_http import Service
+from automcu.feasibility.st.errors import StToolError
+from automcu.feasibility.st.facts import facts_by_st
+from automcu.feasibility.st.reports import StReport, StVersion, read_c_info, read_version
 from automcu.graph.int8 import Int8Graph
 from automcu.results import FeasibilityReport
 

@@ -35,8 +35,8 @@ import httpx
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, ValidationError
 
 from automcu.errors import ConfigError, InfraFailure
-from automcu.feasibility.st_cloud_http import Http, Pauses, Reply, Service
-from automcu.feasibility.st_errors import classify_error
+from automcu.feasibility.st.cloud_http import Http, Pauses, Reply, Service
+from automcu.feasibility.st.errors import classify_error
 
 USER_VARIABLE = "stmai_username"
 PASSWORD_VARIABLE = "stmai_password"

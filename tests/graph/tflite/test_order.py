@@ -5,8 +5,8 @@ from pathlib import Path
 
 from automcu.graph.costs import costs
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_order import in_order
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.order import in_order
+from automcu.graph.tflite.reader import read_tflite
 from tests.graph.shared_models import shared, tflm_heads
 
 _INVOKE = """

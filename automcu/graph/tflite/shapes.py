@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import tflite
 
-from automcu.graph.tflite_file import RECONVERT, UnsupportedModel
-from automcu.graph.tflite_raw_operator import RawOperator, Values
+from automcu.graph.tflite.file import RECONVERT, UnsupportedModel
+from automcu.graph.tflite.raw_operator import RawOperator, Values
 
 FIX_BATCH = "convert with the batch size fixed at 1"
 

@@ -8,13 +8,13 @@ from statistics import median
 import pytest
 
 from automcu.errors import ConfigError
-from automcu.feasibility.st_estimate import BASE_BYTES, GENERATIONS, SCREEN_SHARE, StEstimate, pack_version
-from automcu.feasibility.st_memory import st_layers, st_memory
+from automcu.feasibility.st.estimate import BASE_BYTES, GENERATIONS, SCREEN_SHARE, StEstimate, pack_version
+from automcu.feasibility.st.memory import st_layers, st_memory
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Conv, Dense, DepthwiseConv, Network, Pool
-from automcu.graph.tflite_reader import read_tflite
+from automcu.graph.tflite.reader import read_tflite
 from automcu.results import FeasibilityReport
 from automcu.spaces import make_space
 from experiments.st_calibration.calibrate import fit_base, fit_growth

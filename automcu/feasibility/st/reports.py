@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NoReturn
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from automcu.feasibility.st_errors import StToolError
+from automcu.feasibility.st.errors import StToolError
 
 BufferKind = Literal["input", "output", "scratch", "weights", "activations"]
 

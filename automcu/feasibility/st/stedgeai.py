@@ -16,9 +16,9 @@ from typing import Literal
 
 from automcu.errors import AutoMCUError
 from automcu.feasibility.program import ProgramFailure, child_environment, run_program
-from automcu.feasibility.st_errors import StToolError, StUnsupportedLayer, classify_error
-from automcu.feasibility.st_facts import facts_by_st
-from automcu.feasibility.st_reports import StReport, read_c_info, read_text_report, read_version
+from automcu.feasibility.st.errors import StToolError, StUnsupportedLayer, classify_error
+from automcu.feasibility.st.facts import facts_by_st
+from automcu.feasibility.st.reports import StReport, read_c_info, read_text_report, read_version
 from automcu.feasibility.temporary import temporary_folder
 from automcu.graph.int8 import Int8Graph
 from automcu.results import FeasibilityReport

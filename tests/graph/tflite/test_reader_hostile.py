@@ -16,19 +16,19 @@ from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.planner import plan_memory
-from automcu.graph.tflite_file import MAX_ACTIVATION_BYTES, MAX_ALIVE, MAX_OPERATORS, MAX_TENSORS
-from automcu.graph.tflite_reader import UnsupportedModel, read_tflite
+from automcu.graph.tflite.file import MAX_ACTIVATION_BYTES, MAX_ALIVE, MAX_OPERATORS, MAX_TENSORS
+from automcu.graph.tflite.reader import UnsupportedModel, read_tflite
 from tests.graph.shared_models import DATA
-from tests.graph.tflite_build import O, T, build
+from tests.graph.tflite.build import O, T, build
 
-HERE = Path(__file__).parent
+GRAPH = Path(__file__).parents[1]
 SECONDS = 1.0
 MEMORY = 8 << 20
 """Bytes that one file may make the reader and the planner allocate; the largest honest graph takes about 1 MiB."""
 BASES = sorted(
     {
-        *(HERE / "converted").glob("*.tflite"),
-        HERE.parent / "export" / "small_int8.tflite",
+        *(GRAPH / "converted").glob("*.tflite"),
+        GRAPH.parent / "export" / "small_int8.tflite",
         *(
             path
             for folder in ("mlperf_tiny_models", "st_models", "stedgeai_reports")
@@ -163,7 +163,7 @@ def test_many_damaged_files_are_read_or_refused(path: Path) -> None:
 
 
 def test_every_prefix_is_refused() -> None:
-    data = base(HERE / "converted" / "rich_int8.tflite")[0]
+    data = base(GRAPH / "converted" / "rich_int8.tflite")[0]
     assert not any(is_read(data[:length]) for length in range(0, len(data) - 200, 97))
 
 
@@ -220,7 +220,7 @@ def test_sizes_that_are_only_stated_are_not_allocated() -> None:
 @pytest.mark.slow
 def test_any_word_may_be_said_to_be_a_huge_length() -> None:
     """Every 4-byte word that may be a length, one after the other, is set to 2**32 - 1."""
-    data = base(HERE.parent / "export" / "small_int8.tflite")[0]
+    data = base(GRAPH.parent / "export" / "small_int8.tflite")[0]
     for at in range(8, len(data) - 4, 4):
         is_read(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :])
 

@@ -6,7 +6,7 @@ from typing import Any
 import tflite
 
 from automcu.graph.int8 import Activation, Operator, Tensor, Window
-from automcu.graph.tflite_file import RECONVERT, TfliteFile, UnsupportedModel
+from automcu.graph.tflite.file import RECONVERT, TfliteFile, UnsupportedModel
 
 MAX_WINDOW = 65_536
 """Kernel and stride, in steps along one axis."""

@@ -1,7 +1,7 @@
 """What ST's compiler reports of a network, as the facts that every tier states."""
 
-from automcu.feasibility.st_binding import binding_by_st
-from automcu.feasibility.st_reports import StReport
+from automcu.feasibility.st.binding import binding_by_st
+from automcu.feasibility.st.reports import StReport
 from automcu.feasibility.tier import FeasibilityTier, binding_layer, busiest_layer, heaviest_layer
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph

@@ -12,13 +12,13 @@ import httpx
 import pytest
 
 from automcu.errors import CandidateFailure, ConfigError, InfraFailure
-from automcu.feasibility.st_errors import StArgumentError, StBenchError, StToolError, StUnsupportedLayer
-from automcu.feasibility.st_facts import ASSUMED_CODE_BYTES, ASSUMED_RUNTIME_RAM_BYTES
+from automcu.feasibility.st.errors import StArgumentError, StBenchError, StToolError, StUnsupportedLayer
+from automcu.feasibility.st.facts import ASSUMED_CODE_BYTES, ASSUMED_RUNTIME_RAM_BYTES
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.lowering import lower
 from automcu.results import FeasibilityReport
 from tests.contracts.feasibility_tier import RESIDUAL, FeasibilityTierContract
-from tests.feasibility.st_cloud_server import (
+from tests.feasibility.st.cloud_server import (
     MODEL,
     OLD_RESULT,
     Handler,

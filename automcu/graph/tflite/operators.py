@@ -6,9 +6,9 @@ from math import prod
 import tflite
 
 from automcu.graph.int8 import Operator
-from automcu.graph.tflite_file import RECONVERT, UnsupportedModel
-from automcu.graph.tflite_raw_operator import RawOperator
-from automcu.graph.tflite_shapes import shape_values
+from automcu.graph.tflite.file import RECONVERT, UnsupportedModel
+from automcu.graph.tflite.raw_operator import RawOperator
+from automcu.graph.tflite.shapes import shape_values
 
 
 def _conv(op: RawOperator) -> Operator:

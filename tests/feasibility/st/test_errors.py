@@ -3,7 +3,7 @@
 import pytest
 
 from automcu.errors import AutoMCUError, CandidateFailure, InfraFailure
-from automcu.feasibility.st_errors import (
+from automcu.feasibility.st.errors import (
     StArgumentError,
     StBenchError,
     StRejectedModel,

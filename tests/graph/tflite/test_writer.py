@@ -13,8 +13,8 @@ from automcu.export.interpreter import run_int8
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph, Operator, Tensor
 from automcu.graph.lowering import lower
-from automcu.graph.tflite_reader import read_tflite
-from automcu.graph.tflite_writer import write_tflite
+from automcu.graph.tflite.reader import read_tflite
+from automcu.graph.tflite.writer import write_tflite
 from automcu.spaces import make_space
 from tests.contracts.feasibility_tier import RESIDUAL
 from tests.graph.networks import random_network

@@ -1,0 +1,1 @@
+"""The .tflite file: read into the int8 graph, written from it, and put into its order."""

@@ -10,6 +10,8 @@ setup(
     packages=find_packages(include=["automcu", "automcu.*"]),
     python_requires=">=3.11,<3.14",
     install_requires=[
+        # Decodes the instructions that the virtual board executes.
+        "capstone>=5.0.6,<6",
         "flatbuffers>=25",
         "httpx>=0.28",
         "hydra-core==1.3.*",
@@ -20,6 +22,8 @@ setup(
         "pillow>=12",
         "pyarrow>=26",
         "pydantic>=2.14,<3",
+        "pyelftools>=0.32",
+        "pyserial>=3.5",
         "pyyaml>=6",
         "ray[serve,tune]==2.60.*",
         "safetensors>=0.6",
@@ -33,10 +37,16 @@ setup(
         # torchvision of one release fits torch of one release only: move both together.
         "torch==2.15.0",
         "torchvision==0.29.2",
+        # The virtual board.
+        "unicorn==2.1.*",
+        # The C compiler and linker of the default toolchain: a wheel, so that no system package is needed.
+        "ziglang==0.17.*",
     ],
     entry_points={"console_scripts": ["automcu = automcu.cli:main"]},
     extras_require={
         "dev": [
+            # Its wheel holds the sources of CMSIS-NN 4.0.0, which benchmarks and tests compare with.
+            "bakenn==1.0.0",
             "cryptography>=45",
             "hypothesis>=6.150",
             "import-linter>=2.5",
@@ -48,8 +58,6 @@ setup(
             "scipy>=1.16",
             "setuptools>=80",
             "types-PyYAML",
-            # Links the sample of experiments/filter_audit.
-            "ziglang==0.17.*",
         ]
     },
 )

@@ -7,12 +7,12 @@ bytes. `arena_bytes` therefore equals the `head` that TFLM's recording allocator
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from math import prod
 
 from automcu.graph.int8 import Int8Graph
+from automcu.graph.kernel_sets import SCRATCH, KernelSet
 
 ALIGNMENT = 16
 """Bytes; TFLM's `MicroArenaBufferAlignment()`."""
@@ -51,8 +51,8 @@ class MemoryPlan:
     scratch_bytes: int
 
 
-def plan_memory(graph: Int8Graph, *, in_place_add: bool = False) -> MemoryPlan:
-    """The placement of the tensors of `graph`, which has at least one operator.
+def plan_memory(graph: Int8Graph, *, in_place_add: bool = False, kernels: KernelSet = "tflm") -> MemoryPlan:
+    """The placement of the tensors of `graph`, which has at least one operator, with the scratch buffers of `kernels`.
 
     With `in_place_add`, the output of an ADD lies where one of its operands lies, if that operand has the output's size
     and is read by no one later; the two then have the same offset, and are counted once at that operator. Element i of
@@ -65,11 +65,16 @@ def plan_memory(graph: Int8Graph, *, in_place_add: bool = False) -> MemoryPlan:
     in chains, with skips, and where many branches meet in one operator.
     """
     first, last = _lifetimes(graph)
-    plain = _plan(graph, first, last, {})
-    if not in_place_add:
+    scratch = [
+        (time, _aligned(size))
+        for time, operator in enumerate(graph.operators)
+        for size in SCRATCH[kernels](graph, operator)
+    ]
+    plain = _plan(graph, first, last, {}, scratch)
+    homes = _homes(graph, last) if in_place_add else {}
+    if not homes:
         return plain
-    homes = _homes(graph, last)
-    return min(plain, _plan(graph, first, last, homes), key=lambda plan: plan.arena_bytes) if homes else plain
+    return min(plain, _plan(graph, first, last, homes, scratch), key=lambda plan: plan.arena_bytes)
 
 
 def place_buffers(sizes: Sequence[int], first: Sequence[int], last: Sequence[int]) -> tuple[list[int], int]:
@@ -142,19 +147,16 @@ def _homes(graph: Int8Graph, last: list[int]) -> dict[int, int]:
     return homes
 
 
-def _plan(graph: Int8Graph, first: list[int], last: list[int], homes: dict[int, int]) -> MemoryPlan:
-    """The plan where each tensor that is a key of `homes` lies in the place of another one."""
+def _plan(
+    graph: Int8Graph, first: list[int], last: list[int], homes: dict[int, int], scratch: list[tuple[int, int]]
+) -> MemoryPlan:
+    """The plan where each tensor that is a key of `homes` lies in the place of another one; `scratch` holds operator
+    and size of each scratch buffer, in operator order."""
     sizes = [_aligned(tensor.bytes) for tensor in graph.tensors]
     freed = last.copy()
     for tensor, home in homes.items():
         sizes[tensor] = 0
         freed[home] = last[tensor]  # sums that share a home come in operator order, the longest-lived last
-    scratch = [
-        (time, size)
-        for time, operator in enumerate(graph.operators)
-        if operator.kind in _SCRATCH
-        for size in _SCRATCH[operator.kind](prod(graph.tensors[operator.output].shape))
-    ]
     times = [time for time, _ in scratch]
     alive = _alive_bytes(sizes, first, freed, scratch, len(graph.operators))
     lower_bound = max(alive)
@@ -181,14 +183,6 @@ def _plan(graph: Int8Graph, first: list[int], last: list[int], homes: dict[int, 
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-_SCRATCH: dict[str, Callable[[int], tuple[int, ...]]] = {
-    "MEAN": lambda values: (_aligned(4 * values), ALIGNMENT, ALIGNMENT),
-    "REDUCE_MAX": lambda values: (ALIGNMENT, ALIGNMENT),
-}
-"""Scratch buffers of TFLM's reference kernels in bytes, by the number of output values: MEAN sums in int32; both keep
-an index and the axes, which take 16 bytes each for up to 4 dimensions (all that the reader takes)."""
 
 
 def _alive_bytes(

@@ -9,6 +9,7 @@ import struct
 from math import prod
 from typing import Any
 
+import numpy as np
 import tflite
 
 from automcu.errors import CandidateFailure
@@ -167,6 +168,24 @@ class TfliteFile:
         if count > 2 * MAX_RANK:
             raise UnsupportedModel(f"{kind} has {count} values where it takes axes or extents; {RECONVERT}")
         return struct.unpack(f"<{count}i", self._buffer(index).DataAsNumpy().tobytes())
+
+    def values(self, index: int, dtype: type[np.generic]) -> np.ndarray:
+        """The data of a constant tensor, flat; shape and type have been checked by `constant`."""
+        return np.frombuffer(self._buffer(index).DataAsNumpy().tobytes(), np.dtype(dtype).newbyteorder("<"))
+
+    def quantization(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scales (float32) and zero points (int64) of a tensor, as many as the file states; a zero point that is left
+        out is 0."""
+        table = self._tensor(index).Quantization()
+        if table is None or not table.ScaleLength():
+            raise UnsupportedModel(f"tensor {self.label(index)} has no quantization; {RECONVERT}")
+        scales = np.array(table.ScaleAsNumpy(), np.float32)
+        zero_points = np.array(table.ZeroPointAsNumpy(), np.int64) if table.ZeroPointLength() else np.zeros(1, np.int64)
+        return scales, zero_points
+
+    def quantized_axis(self, index: int) -> int:
+        """The axis along which the scales of a tensor that has quantization differ."""
+        return int(self._tensor(index).Quantization().QuantizedDimension())
 
     def _tensor(self, index: int) -> Any:
         raw = self._tensors.get(index)

@@ -23,24 +23,37 @@ def read_tflite(data: bytes) -> Int8Graph:
     operators listed in `OPERATORS`, within the limits of `file.py`; a dynamic batch is taken as 1; a uint8 or
     float32 input or output is accepted where QUANTIZE or DEQUANTIZE stands between it and the network.
     """
+    require_tflite(data)
+    try:
+        return GraphReader(TfliteFile(data)).read()
+    except TfliteFile.DAMAGE as error:
+        raise damaged() from error
+
+
+def require_tflite(data: bytes) -> None:
+    """Raise `UnsupportedModel` unless `data` begins as a .tflite file does."""
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise UnsupportedModel("this is no .tflite file (identifier TFL3 is missing); give an int8 .tflite file")
-    try:
-        return _Reader(TfliteFile(data)).read()
-    except TfliteFile.DAMAGE as error:
-        raise UnsupportedModel(
-            f"the .tflite file is damaged or cut short (its tables do not lie within it); {RECONVERT}"
-        ) from error
 
 
-class _Reader:
+def damaged() -> UnsupportedModel:
+    """The error for a file whose tables do not lie within it."""
+    return UnsupportedModel(f"the .tflite file is damaged or cut short (its tables do not lie within it); {RECONVERT}")
+
+
+class GraphReader:
+    """One reading of `file`. After `read`, `tensors` are the activations by their number in the file, and
+    `raw_operators` what the file says of each operator of the graph."""
+
     def __init__(self, file: TfliteFile) -> None:
         self.file = file
-        self.tensors: dict[int, Tensor] = {}  # activations, by their number in the file
-        self.values: dict[int, Values] = {}  # shapes computed from fixed shapes, likewise
+        self.tensors: dict[int, Tensor] = {}
+        self.raw_operators: list[RawOperator] = []
+        self.values: dict[int, Values] = {}  # shapes computed from fixed shapes, by their number in the file
         self.operators: list[Operator] = []  # inputs and output numbered as in the file
 
     def read(self) -> Int8Graph:
+        """The graph; raises as `read_tflite` does, or one of `TfliteFile.DAMAGE`."""
         inputs, outputs = self.file.inputs_and_outputs()
         if not inputs or not outputs:
             raise UnsupportedModel(f"the model has no input or no output; {RECONVERT}")
@@ -106,6 +119,7 @@ class _Reader:
             )
         self.tensors[output] = self.file.activation(output)
         self.operators.append(OPERATORS[op.kind](op))
+        self.raw_operators.append(op)
 
 
 def _require_int8(op: RawOperator) -> None:

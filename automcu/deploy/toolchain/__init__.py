@@ -1,0 +1,1 @@
+"""From C sources to a firmware image: compilers and linkers behind one seam."""

@@ -1,0 +1,38 @@
+"""What a set of kernels asks of the memory plan: scratch buffers beside the tensors, by operator."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Literal
+
+from automcu.graph.int8 import Int8Graph, Operator
+
+KernelSet = Literal["tflm", "portable", "dsp", "cmsis_nn"]
+"""`tflm`: TensorFlow Lite Micro's reference kernels, the oracle. AutoMCU's own: `portable` (plain C99, any core) and
+`dsp` (Cortex-M4, M7, M33: dual 16-bit multiply-accumulate). `cmsis_nn`: Arm's, for comparison."""
+Scratch = Callable[[Int8Graph, Operator], tuple[int, ...]]
+"""Sizes in bytes of the scratch buffers of one operator."""
+_DSP_CORES = frozenset({"cortex-m4f", "cortex-m7f", "cortex-m33f"})
+
+
+def kernel_set_for(core: str) -> KernelSet:
+    """AutoMCU's own kernels for `core`, such as `cortex-m4f`: the fastest that it can run."""
+    return "dsp" if core in _DSP_CORES else "portable"
+
+
+def _tflm(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
+    # MEAN sums in int32; both keep an index and the axes, which take 16 bytes each for up to 4 dimensions (all that
+    # the reader takes).
+    match operator.kind:
+        case "MEAN":
+            return 4 * prod(graph.tensors[operator.output].shape), 16, 16
+        case "REDUCE_MAX":
+            return 16, 16
+    return ()
+
+
+def _none(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
+    return ()
+
+
+SCRATCH: dict[KernelSet, Scratch] = {"tflm": _tflm, "portable": _none, "dsp": _none, "cmsis_nn": _none}
+"""The scratch rule of each set."""

@@ -1,0 +1,76 @@
+"""Integer requantization exactly as TensorFlow Lite Micro computes it: fixed point with two roundings (gemmlowp's scheme).
+
+It decides outputs bit for bit, so code is emitted for it, and exact graph optimisation reasons with it.
+"""
+
+import math
+
+import numpy as np
+
+from automcu.errors import CandidateFailure
+from automcu.graph.int8 import Activation
+from automcu.graph.int8_model import Quantization
+
+INT8_RANGE = (-128, 127)
+_FRACTION_BITS = 31
+_LARGEST_SHIFT = 30
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """Multiplier (int32, 0 or at least 2^30) and shift for which real = multiplier * 2^(shift - 31).
+
+    Shifts run from -31 to 30; smaller reals give (0, 0), larger ones, negative ones and NaN raise `CandidateFailure`.
+    """
+    if real >= 0 and math.isfinite(real):
+        fraction, shift = math.frexp(real)
+        multiplier = math.floor(fraction * 2**_FRACTION_BITS + 0.5)
+        if multiplier == 2**_FRACTION_BITS:
+            multiplier, shift = multiplier // 2, shift + 1
+        if shift < -_FRACTION_BITS:
+            multiplier, shift = 0, 0
+        if shift <= _LARGEST_SHIFT:
+            return multiplier, shift
+    raise CandidateFailure(
+        f"scales of a layer's tensors differ by the factor {real}; convert the network to int8 again"
+    )
+
+
+def multiply_by_quantized_multiplier(
+    values: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int
+) -> np.ndarray:
+    """`values` (int32) times the real number of `multiplier` and `shift`, int32; the arguments are broadcast.
+
+    It never decreases as a value grows, unless the left shift overflows, which wraps around.
+    """
+    shift = np.asarray(shift, np.int64)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    shifted = (np.asarray(values, np.int64) << left).astype(np.int32).astype(np.int64)
+    # The high half of twice the product, rounded to the nearest, halves up: the truncating division of the original is
+    # a floor after one more nudge. The one product that overflows, (-2^31)^2, needs a multiplier that does not occur.
+    product = shifted * np.asarray(multiplier, np.int64)
+    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    high = np.where(nudged >= 0, nudged >> 31, -(-nudged >> 31))
+    # Rounds to the nearest, halves away from zero.
+    mask = (np.int64(1) << right) - 1
+    rounded = (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
+    return rounded.astype(np.int32)
+
+
+def channel_scales(kind: str, source: Quantization, scales: np.ndarray, output: Quantization) -> list[float]:
+    """The real factors from accumulator to output of a CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED, one for each
+    weight scale in `scales` (float32)."""
+    if kind == "FULLY_CONNECTED" and len(scales) == 1:  # its per-tensor product alone is taken in single precision
+        return [float(np.float32(source.scale) * scales[0]) / output.scale]
+    return [source.scale * float(scale) / output.scale for scale in scales]
+
+
+def activation_range(activation: Activation, output: Quantization) -> tuple[int, int]:
+    """The lowest and the highest int8 value that a fused activation lets through."""
+    lowest, highest = INT8_RANGE
+    if activation != "NONE":
+        lowest = max(lowest, output.zero_point)
+    if activation == "RELU6":
+        # Single precision, rounded halves away from zero, as TensorFlow Lite Micro does.
+        six = float(np.float32(6) / np.float32(output.scale))
+        highest = int(min(highest, output.zero_point + math.floor(min(six, 2.0**9) + 0.5)))
+    return lowest, highest

@@ -1,4 +1,4 @@
-"""Integer requantization exactly as TensorFlow Lite Micro computes it: fixed point with two roundings (gemmlowp's scheme).
+"""Integer requantization exactly as TensorFlow Lite Micro computes it: fixed point, rounded twice (gemmlowp's scheme).
 
 It decides outputs bit for bit, so code is emitted for it, and exact graph optimisation reasons with it.
 """
@@ -17,19 +17,20 @@ _LARGEST_SHIFT = 30
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """Multiplier (int32, 0 or at least 2^30) and shift for which real = multiplier * 2^(shift - 31).
+    """Multiplier (0, or 2^30 <= |multiplier| < 2^31) and shift for which real = multiplier * 2^(shift - 31).
 
-    Shifts run from -31 to 30; smaller reals give (0, 0), larger ones, negative ones and NaN raise `CandidateFailure`.
+    What is below 2^-32 becomes (0, 0); shifts run to 30, and `CandidateFailure` is raised for what would need a larger
+    one, or is no number.
     """
-    if real >= 0 and math.isfinite(real):
-        fraction, shift = math.frexp(real)
+    if math.isfinite(real):
+        fraction, shift = math.frexp(abs(real))
         multiplier = math.floor(fraction * 2**_FRACTION_BITS + 0.5)
         if multiplier == 2**_FRACTION_BITS:
             multiplier, shift = multiplier // 2, shift + 1
         if shift < -_FRACTION_BITS:
             multiplier, shift = 0, 0
         if shift <= _LARGEST_SHIFT:
-            return multiplier, shift
+            return multiplier if real >= 0 else -multiplier, shift
     raise CandidateFailure(
         f"scales of a layer's tensors differ by the factor {real}; convert the network to int8 again"
     )
@@ -40,19 +41,14 @@ def multiply_by_quantized_multiplier(
 ) -> np.ndarray:
     """`values` (int32) times the real number of `multiplier` and `shift`, int32; the arguments are broadcast.
 
-    It never decreases as a value grows, unless the left shift overflows, which wraps around.
+    Monotonic in the values, unless a left shift overflows, which wraps around.
     """
     shift = np.asarray(shift, np.int64)
-    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    shifted = (np.asarray(values, np.int64) << left).astype(np.int32).astype(np.int64)
-    # The high half of twice the product, rounded to the nearest, halves up: the truncating division of the original is
-    # a floor after one more nudge. The one product that overflows, (-2^31)^2, needs a multiplier that does not occur.
-    product = shifted * np.asarray(multiplier, np.int64)
-    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    high = np.where(nudged >= 0, nudged >> 31, -(-nudged >> 31))
-    # Rounds to the nearest, halves away from zero.
+    shifted = (np.asarray(values, np.int64) << np.maximum(shift, 0)).astype(np.int32).astype(np.int64)
+    high = (shifted * np.asarray(multiplier, np.int64) + (1 << 30)) >> _FRACTION_BITS  # rounded, halves up
+    right = np.maximum(-shift, 0)
     mask = (np.int64(1) << right) - 1
-    rounded = (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
+    rounded = (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))  # rounded, halves away from zero
     return rounded.astype(np.int32)
 
 

@@ -10,15 +10,17 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from automcu.errors import InfraFailure
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "STEDGEAI_CORE_DIR")
 _POLL_SECONDS = 0.05
+_NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 class ProgramFailure(InfraFailure):
@@ -39,9 +41,16 @@ def child_environment() -> dict[str, str]:
 
 
 def run_program(
-    arguments: Sequence[str | Path], folder: Path, time_limit_seconds: float, output_limit_bytes: int = 4_000_000
+    arguments: Sequence[str | Path],
+    folder: Path,
+    time_limit_seconds: float,
+    output_limit_bytes: int = 4_000_000,
+    *,
+    variables: Mapping[str, str] = _NO_VARIABLES,
+    slow_remedy: str = "raise feasibility.time_limit_seconds or use feasibility=planner",
 ) -> Completed:
-    """Run `arguments` to its end, in `folder`, where its temporary files go too.
+    """Run `arguments` to its end, in `folder`, where its temporary files go too; `variables` are environment variables
+    that it is given besides, and `slow_remedy` ends the sentence about a program that takes too long.
 
     Raises `ProgramFailure` when the program cannot be started, takes longer than `time_limit_seconds` or prints more
     than `output_limit_bytes`. Whatever happens, its process group is killed: no child of it outlives this call.
@@ -55,7 +64,7 @@ def run_program(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=child_environment() | {"TMPDIR": str(folder)},
+            env=child_environment() | {"TMPDIR": str(folder)} | dict(variables),
             start_new_session=True,
         )
     except OSError as error:
@@ -68,10 +77,7 @@ def run_program(
             open_ = True
             while True:
                 if time.monotonic() > deadline:
-                    raise ProgramFailure(
-                        f"{name} did not end within {time_limit_seconds:g} s; raise feasibility.time_limit_seconds or "
-                        "use feasibility=planner"
-                    )
+                    raise ProgramFailure(f"{name} did not end within {time_limit_seconds:g} s; {slow_remedy}")
                 if len(output) > output_limit_bytes:
                     raise ProgramFailure(
                         f"{name} printed more than {output_limit_bytes:,} bytes; check that it is the right program"

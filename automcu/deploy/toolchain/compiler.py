@@ -1,0 +1,141 @@
+"""Driving a C compiler: a project's files to objects, objects to a linked program, its complaints to typed errors.
+
+What every compiler has in common lives here; what differs is a `Compiler`, which `zig.py`, `gcc.py` and `host.py` make.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from automcu.deploy.toolchain.objects import ObjectCache
+from automcu.deploy.toolchain.toolchain import ImageTooLarge
+from automcu.errors import CandidateFailure, InfraFailure
+from automcu.feasibility.program import run_program
+from automcu.feasibility.temporary import temporary_folder
+
+LINKER_SCRIPT = "link.ld"
+STRING_H = """/* For toolchains without a C library: what the firmware or the compiler's own library defines. */
+#ifndef AUTOMCU_STRING_H
+#define AUTOMCU_STRING_H
+#include <stddef.h>
+void *memcpy(void *to, const void *from, size_t bytes);
+void *memmove(void *to, const void *from, size_t bytes);
+void *memset(void *to, int value, size_t bytes);
+int memcmp(const void *left, const void *right, size_t bytes);
+#endif
+"""
+_SYSTEM_HEADERS = "system"  # a folder beside the sources, searched after them
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}\.[ch]")
+_OVERFLOWS = (
+    re.compile(r"will not fit in region '([^']+)': overflowed by (\d+) bytes"),  # ld.lld
+    re.compile(r"region [`']([^']+)' overflowed by (\d+) bytes"),  # GNU ld
+)
+_MACHINE_TROUBLE = re.compile(
+    r"no space left|permission denied|input/output error|cannot open|unable to|out of ?memory|cannot allocate|"
+    r"read-only file system|too many open files|internal compiler error|submit a bug report|filenotfound|accessdenied",
+    re.IGNORECASE,
+)
+_ERROR_LINE = re.compile(r"\berror: |undefined reference|multiple definition")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A compiler and how it is called. `label` is its name and version; `program` the start of every command;
+    `variables` what it needs in its environment, `remedy` what helps where it does not work."""
+
+    label: str
+    program: tuple[str, ...]
+    compile_flags: tuple[str, ...]
+    link_flags: tuple[str, ...]
+    remedy: str
+    time_limit_seconds: float
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, arguments: Sequence[str], folder: Path) -> None:
+        """Call it in `folder`, with what only this call needs. Raises as `Toolchain.build` does."""
+        done = run_program(
+            [*self.program, *arguments],
+            folder,
+            self.time_limit_seconds,
+            variables=self.variables,
+            slow_remedy=self.remedy,
+        )
+        if done.status != 0:
+            raise complaint(self, done.status, done.output)
+
+
+def of_core(table: Mapping[str, tuple[str, ...]], core: str) -> tuple[str, ...]:
+    """What `table` has for `core`. Raises `CandidateFailure` where it has nothing."""
+    if core not in table:
+        raise CandidateFailure(f"there is no compiler for the core {core:.40}; use one of: {', '.join(table)}")
+    return table[core]
+
+
+def version_of(command: Sequence[str], time_limit_seconds: float, remedy: str) -> str:
+    """The first line that `command` prints. Raises `InfraFailure`, which ends with `remedy`, where it does not work."""
+    with temporary_folder() as folder:
+        done = run_program(command, folder, time_limit_seconds, slow_remedy=remedy)
+    if done.status != 0 or not done.output.strip():
+        raise InfraFailure(f"{' '.join(command):.100} does not tell its version ({done.output.strip():.200}); {remedy}")
+    return done.output.strip().splitlines()[0]
+
+
+def complaint(compiler: Compiler, status: int, output: str) -> Exception:
+    """What a call that ended with `status`, not 0, and printed `output` failed for."""
+    overflows = [(int(size), region) for form in _OVERFLOWS for region, size in form.findall(output)]
+    if overflows:
+        over_bytes, region = max(overflows)
+        return ImageTooLarge(region, over_bytes)
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR_LINE.search(line)]
+    if status < 0 or not errors or _MACHINE_TROUBLE.search(output):
+        said = (errors or lines or ["nothing"])[0]
+        return InfraFailure(f"{compiler.label} ended with status {status} and said: {said:.300}; {compiler.remedy}")
+    return CandidateFailure(f"{compiler.label} does not build the image: {errors[0]:.300}; report it with the model")
+
+
+def link(compiler: Compiler, sources: Mapping[str, str], cache: ObjectCache) -> bytes:
+    """Compile the `.c` files among `sources`, those that `cache` does not have in parallel, and link them.
+
+    Raises as `Toolchain.build` does.
+    """
+    for name in sources:
+        if name != LINKER_SCRIPT and not _PLAIN_NAME.fullmatch(name):
+            raise CandidateFailure(f"{name!r:.100} is no name of a source; use a plain name that ends in .c or .h")
+    units = sorted(name for name in sources if name.endswith(".c"))
+    if not units:
+        raise CandidateFailure("there is no .c file to compile; give the sources of the network and the firmware")
+    with temporary_folder() as folder:
+        try:
+            system = folder / _SYSTEM_HEADERS
+            system.mkdir()
+            (system / "string.h").write_text(STRING_H)
+            for name, text in sources.items():
+                (folder / name).write_text(text, encoding="utf-8", newline="\n")
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                for _ in pool.map(lambda unit: _compile(compiler, unit, sources, folder, cache), units):
+                    pass
+            objects = [_object(unit) for unit in units]
+            compiler.run([*compiler.link_flags, *objects, "-o", "image.elf"], folder)
+            return (folder / "image.elf").read_bytes()
+        except OSError as error:
+            raise InfraFailure(f"files of a build cannot be written ({error.strerror}); free disk space") from error
+
+
+def _compile(compiler: Compiler, unit: str, sources: Mapping[str, str], folder: Path, cache: ObjectCache) -> None:
+    """Put the object of `unit` into `folder`."""
+    flags = [*compiler.compile_flags, "-I.", "-isystem", _SYSTEM_HEADERS]
+    key = cache.key([compiler.label, STRING_H, *flags], unit, sources)
+    path = folder / _object(unit)
+    if (known := cache.get(key)) is not None:
+        path.write_bytes(known)
+        return
+    compiler.run([*flags, "-c", unit, "-o", _object(unit)], folder)
+    cache.put(key, path.read_bytes())
+
+
+def _object(unit: str) -> str:
+    return unit.removesuffix(".c") + ".o"

@@ -1,0 +1,82 @@
+"""The default toolchain: zig's C compiler and linker, which come with the PyPI package `ziglang`."""
+
+import re
+import sys
+from collections.abc import Sequence
+
+from automcu.deploy.toolchain.compiler import LINKER_SCRIPT, Compiler, link, of_core, version_of
+from automcu.deploy.toolchain.elf import read_image
+from automcu.deploy.toolchain.objects import ObjectCache, cache_folder
+from automcu.deploy.toolchain.toolchain import Image, Project
+
+PROGRAM = (sys.executable, "-P", "-m", "ziglang")
+_TARGETS = {
+    "cortex-m0": ("eabi", "cortex_m0"),
+    "cortex-m0+": ("eabi", "cortex_m0plus"),
+    "cortex-m3": ("eabi", "cortex_m3"),
+    "cortex-m4f": ("eabihf", "cortex_m4+vfp4d16sp"),
+    "cortex-m7f": ("eabihf", "cortex_m7+fp_armv8d16sp"),
+    "cortex-m33f": ("eabihf", "cortex_m33+dsp+fp_armv8d16sp"),
+}
+"""Calling convention and processor by core. Every STM32 with an M7 has at least a single-precision FPU."""
+
+_FLAGS = (
+    "-std=c99",
+    "-O2",
+    "-g0",
+    "-fwrapv",
+    "-ffp-contract=off",  # a fused multiply-add rounds once: other results than on the host
+    "-fhosted",  # zig says -ffreestanding, which makes a call of each memcpy of four bytes
+    "-fno-sanitize=undefined",
+    "-fomit-frame-pointer",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-ffile-prefix-map=.=",
+)
+# zig's library of helpers brings debug information, of 0.9 MB, and unwind tables of its own.
+_DISCARDED = "\nSECTIONS { /DISCARD/ : { *(.debug*) *(.comment) *(.note*) *(.ARM.exidx*) *(.ARM.extab*) } }\n"
+_ENTRY = re.compile(r"\bENTRY\s*\(\s*(\w+)\s*\)")
+_REMEDY = "install it again (pip install --force-reinstall ziglang), or use another toolchain"
+
+
+class ZigToolchain:
+    """Builds with the `ziglang` package of this Python, which has all the cores of the board table in one program.
+
+    zig builds its library of helpers (64-bit division, soft float) once for each core, in a few seconds, and keeps it;
+    objects are kept too, see `ObjectCache`.
+    """
+
+    name = "zig"
+
+    def __init__(self, time_limit_seconds: float = 300.0, program: Sequence[str] = PROGRAM) -> None:
+        """`time_limit_seconds` is for each call of `program`. Raises `InfraFailure` when there is none."""
+        self._program = tuple(program)
+        self._time_limit_seconds = time_limit_seconds
+        self.version = version_of([*self._program, "version"], time_limit_seconds, "install it: pip install ziglang")
+
+    def build(self, project: Project) -> Image:
+        """See `Toolchain.build`."""
+        abi, processor = of_core(_TARGETS, project.core)
+        target = ("-target", f"thumb-freestanding-{abi}", f"-mcpu={processor}")
+        script = project.sources.get(LINKER_SCRIPT, "")
+        entry = _ENTRY.search(script)  # zig asks for `_start`, whatever the script says
+        compiler = Compiler(
+            label=f"zig {self.version}",
+            program=(*self._program, "cc", *target, "-O2"),
+            compile_flags=_FLAGS,
+            link_flags=(
+                "-T",
+                LINKER_SCRIPT,
+                "-Wl,--gc-sections",
+                "-Wl,-z,max-page-size=4",
+                "-Wl,-z,stack-size=0",
+                *([f"-Wl,-e,{entry[1]}"] if entry else []),
+            ),
+            remedy=_REMEDY,
+            time_limit_seconds=self._time_limit_seconds,
+            variables={"ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")), "ZIG_LOCAL_CACHE_DIR": "zig-cache"},
+        )
+        sources = {**project.sources, LINKER_SCRIPT: script + _DISCARDED}
+        return read_image(link(compiler, sources, ObjectCache(cache_folder("objects"))), f"zig {self.version}")

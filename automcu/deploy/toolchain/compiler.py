@@ -54,15 +54,10 @@ class Compiler:
     time_limit_seconds: float
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, arguments: Sequence[str], folder: Path) -> None:
-        """Call it in `folder`, with what only this call needs. Raises as `Toolchain.build` does."""
-        done = run_program(
-            [*self.program, *arguments],
-            folder,
-            self.time_limit_seconds,
-            variables=self.variables,
-            slow_remedy=self.remedy,
-        )
+    def run(self, command: Sequence[str], folder: Path) -> None:
+        """Run one of its commands in `folder`. Raises as `Toolchain.build` does."""
+        limit = self.time_limit_seconds
+        done = run_program(command, folder, limit, variables=self.variables, slow_remedy=self.remedy)
         if done.status != 0:
             raise complaint(self, done.status, done.output)
 
@@ -119,7 +114,7 @@ def link(compiler: Compiler, sources: Mapping[str, str], cache: ObjectCache) -> 
                 for _ in pool.map(lambda unit: _compile(compiler, unit, sources, folder, cache), units):
                     pass
             objects = [_object(unit) for unit in units]
-            compiler.run([*compiler.link_flags, *objects, "-o", "image.elf"], folder)
+            compiler.run([*compiler.program, *compiler.link_flags, *objects, "-o", "image.elf"], folder)
             return (folder / "image.elf").read_bytes()
         except OSError as error:
             raise InfraFailure(f"files of a build cannot be written ({error.strerror}); free disk space") from error
@@ -127,13 +122,13 @@ def link(compiler: Compiler, sources: Mapping[str, str], cache: ObjectCache) -> 
 
 def _compile(compiler: Compiler, unit: str, sources: Mapping[str, str], folder: Path, cache: ObjectCache) -> None:
     """Put the object of `unit` into `folder`."""
-    flags = [*compiler.compile_flags, "-I.", "-isystem", _SYSTEM_HEADERS]
-    key = cache.key([compiler.label, STRING_H, *flags], unit, sources)
+    command = [*compiler.program, *compiler.compile_flags, "-I.", "-isystem", _SYSTEM_HEADERS]
+    key = cache.key([compiler.label, STRING_H, *command], unit, sources)
     path = folder / _object(unit)
     if (known := cache.get(key)) is not None:
         path.write_bytes(known)
         return
-    compiler.run([*flags, "-c", unit, "-o", _object(unit)], folder)
+    compiler.run([*command, "-c", unit, "-o", _object(unit)], folder)
     cache.put(key, path.read_bytes())
 
 

@@ -36,7 +36,7 @@ class _Section:
     size_bytes: int
 
 
-def read_image(elf: bytes, toolchain: str) -> Image:
+def read_image(elf: bytes, toolchain: str = "unknown") -> Image:
     """The image that `elf` is. `Image.binary` goes from the first load address to the last, what no segment fills as
     erased Flash. A section is in RAM when it runs outside that range, its initial values being counted as Flash too.
 

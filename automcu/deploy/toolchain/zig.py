@@ -22,7 +22,6 @@ _TARGETS = {
 
 _FLAGS = (
     "-std=c99",
-    "-O2",
     "-g0",
     "-fwrapv",
     "-ffp-contract=off",  # a fused multiply-add rounds once: other results than on the host
@@ -59,12 +58,12 @@ class ZigToolchain:
     def build(self, project: Project) -> Image:
         """See `Toolchain.build`."""
         abi, processor = of_core(_TARGETS, project.core)
-        target = ("-target", f"thumb-freestanding-{abi}", f"-mcpu={processor}")
+        target = ("-target", f"thumb-freestanding-{abi}", f"-mcpu={processor}", "-O2")
         script = project.sources.get(LINKER_SCRIPT, "")
         entry = _ENTRY.search(script)  # zig asks for `_start`, whatever the script says
         compiler = Compiler(
             label=f"zig {self.version}",
-            program=(*self._program, "cc", *target, "-O2"),
+            program=(*self._program, "cc", *target),
             compile_flags=_FLAGS,
             link_flags=(
                 "-T",

@@ -49,7 +49,7 @@ def multiply_by_quantized_multiplier(
     right = np.maximum(-shift, 0)
     mask = (np.int64(1) << right) - 1
     rounded = (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))  # rounded, halves away from zero
-    return rounded.astype(np.int32)
+    return np.asarray(rounded, np.int32)
 
 
 def channel_scales(kind: str, source: Quantization, scales: np.ndarray, output: Quantization) -> list[float]:

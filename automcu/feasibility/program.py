@@ -20,6 +20,7 @@ from automcu.errors import InfraFailure
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "STEDGEAI_CORE_DIR")
 _POLL_SECONDS = 0.05
+_ENDING_SECONDS = 0.002  # a program ends right after it closes its output, as a rule
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -89,7 +90,7 @@ def run_program(
                 elif _ended(process.pid):  # and what it printed has been read; a child of it may still hold the pipe
                     break
                 elif not open_:
-                    time.sleep(_POLL_SECONDS)
+                    time.sleep(_ENDING_SECONDS)
     finally:
         # Before the process is reaped, so that its group's number cannot belong to another.
         with suppress(ProcessLookupError, PermissionError):

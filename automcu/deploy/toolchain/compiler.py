@@ -17,6 +17,17 @@ from automcu.feasibility.program import run_program
 from automcu.feasibility.temporary import temporary_folder
 
 LINKER_SCRIPT = "link.ld"
+COMMON_FLAGS = (
+    "-std=c99",
+    "-O2",
+    "-g0",
+    "-fwrapv",
+    "-ffp-contract=off",  # a fused multiply-add rounds once: other results than where there is none
+    "-fomit-frame-pointer",
+)
+"""For every compiler and machine."""
+SECTION_FLAGS = ("-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables")
+"""For images: the linker can drop what is not used, and nothing unwinds the stack."""
 STRING_H = """/* For toolchains without a C library: what the firmware or the compiler's own library defines. */
 #ifndef AUTOMCU_STRING_H
 #define AUTOMCU_STRING_H
@@ -44,7 +55,8 @@ _ERROR_LINE = re.compile(r"\berror: |undefined reference|multiple definition")
 @dataclass(frozen=True, slots=True)
 class Compiler:
     """A compiler and how it is called. `label` is its name and version; `program` the start of every command;
-    `variables` what it needs in its environment, `remedy` what helps where it does not work."""
+    `libraries` come last in that of the linker; `variables` are what it needs in its environment, `remedy` is what
+    helps where it does not work."""
 
     label: str
     program: tuple[str, ...]
@@ -52,6 +64,7 @@ class Compiler:
     link_flags: tuple[str, ...]
     remedy: str
     time_limit_seconds: float
+    libraries: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, command: Sequence[str], folder: Path) -> None:
@@ -114,7 +127,9 @@ def link(compiler: Compiler, sources: Mapping[str, str], cache: ObjectCache) -> 
                 for _ in pool.map(lambda unit: _compile(compiler, unit, sources, folder, cache), units):
                     pass
             objects = [_object(unit) for unit in units]
-            compiler.run([*compiler.program, *compiler.link_flags, *objects, "-o", "image.elf"], folder)
+            compiler.run(
+                [*compiler.program, *compiler.link_flags, *objects, *compiler.libraries, "-o", "image.elf"], folder
+            )
             return (folder / "image.elf").read_bytes()
         except OSError as error:
             raise InfraFailure(f"files of a build cannot be written ({error.strerror}); free disk space") from error

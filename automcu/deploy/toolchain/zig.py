@@ -4,7 +4,15 @@ import re
 import sys
 from collections.abc import Sequence
 
-from automcu.deploy.toolchain.compiler import LINKER_SCRIPT, Compiler, link, of_core, version_of
+from automcu.deploy.toolchain.compiler import (
+    COMMON_FLAGS,
+    LINKER_SCRIPT,
+    SECTION_FLAGS,
+    Compiler,
+    link,
+    of_core,
+    version_of,
+)
 from automcu.deploy.toolchain.elf import read_image
 from automcu.deploy.toolchain.objects import ObjectCache, cache_folder
 from automcu.deploy.toolchain.toolchain import Image, Project
@@ -21,18 +29,11 @@ _TARGETS = {
 """Calling convention and processor by core. Every STM32 with an M7 has at least a single-precision FPU."""
 
 _FLAGS = (
-    "-std=c99",
-    "-g0",
-    "-fwrapv",
-    "-ffp-contract=off",  # a fused multiply-add rounds once: other results than on the host
+    *COMMON_FLAGS,
+    *SECTION_FLAGS,
     "-fhosted",  # zig says -ffreestanding, which makes a call of each memcpy of four bytes
     "-fno-sanitize=undefined",
-    "-fomit-frame-pointer",
     "-fno-unwind-tables",
-    "-fno-asynchronous-unwind-tables",
-    "-ffunction-sections",
-    "-fdata-sections",
-    "-ffile-prefix-map=.=",
 )
 # zig's library of helpers brings debug information, of 0.9 MB, and unwind tables of its own.
 _DISCARDED = "\nSECTIONS { /DISCARD/ : { *(.debug*) *(.comment) *(.note*) *(.ARM.exidx*) *(.ARM.extab*) } }\n"

@@ -1,0 +1,63 @@
+"""Arm's GNU toolchain, where it is installed: `arm-none-eabi-gcc` on PATH."""
+
+import shutil
+
+from automcu.deploy.toolchain.compiler import (
+    COMMON_FLAGS,
+    LINKER_SCRIPT,
+    SECTION_FLAGS,
+    Compiler,
+    link,
+    of_core,
+    version_of,
+)
+from automcu.deploy.toolchain.elf import read_image
+from automcu.deploy.toolchain.objects import ObjectCache, cache_folder
+from automcu.deploy.toolchain.toolchain import Image, Project
+from automcu.errors import InfraFailure
+
+PROGRAM = "arm-none-eabi-gcc"
+_REMEDY = "install Arm's GNU toolchain, or use toolchain zig, which is installed with AutoMCU"
+_CORES = {
+    "cortex-m0": ("-mcpu=cortex-m0", "-mfloat-abi=soft"),
+    "cortex-m0+": ("-mcpu=cortex-m0plus", "-mfloat-abi=soft"),
+    "cortex-m3": ("-mcpu=cortex-m3", "-mfloat-abi=soft"),
+    "cortex-m4f": ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+    "cortex-m7f": ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+    "cortex-m33f": ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+}
+
+
+class ArmGccToolchain:
+    """Builds with `arm-none-eabi-gcc`; of its libraries only libgcc is used, so newlib may be missing."""
+
+    name = "gcc"
+
+    def __init__(self, time_limit_seconds: float = 120.0) -> None:
+        """`time_limit_seconds` is for each call of the program. Raises `InfraFailure` when it is not on PATH."""
+        program = shutil.which(PROGRAM)
+        if program is None:
+            raise InfraFailure(f"{PROGRAM} is not on PATH; {_REMEDY}")
+        self._program = program
+        self._time_limit_seconds = time_limit_seconds
+        self.version = version_of([program, "--version"], time_limit_seconds, _REMEDY)
+
+    def build(self, project: Project) -> Image:
+        """See `Toolchain.build`."""
+        compiler = Compiler(
+            label=self.version,
+            program=(self._program, "-mthumb", *of_core(_CORES, project.core)),
+            compile_flags=(*COMMON_FLAGS, *SECTION_FLAGS),
+            link_flags=(
+                "-nostdlib",
+                "-T",
+                LINKER_SCRIPT,
+                "-Wl,--gc-sections",
+                "-Wl,--build-id=none",
+                "-Wl,-z,max-page-size=4",
+            ),
+            libraries=("-lgcc",),
+            remedy=_REMEDY,
+            time_limit_seconds=self._time_limit_seconds,
+        )
+        return read_image(link(compiler, project.sources, ObjectCache(cache_folder("objects"))), self.version)

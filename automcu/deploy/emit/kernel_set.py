@@ -14,6 +14,9 @@ from automcu.graph.planner import MemoryPlan
 
 KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 """The folder of the C kernels; each set has a folder of its own in it, and file names are unique over all sets."""
+PORTABLE = KERNELS / "portable"
+PORTABLE_HEADER = PORTABLE / "automcu_kernels.h"
+"""Declares all portable kernels, their parameters, and `automcu_requantize`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,17 +123,26 @@ class Layer:
         return quantization
 
 
+Fields = Mapping[str, int | str]
+"""Members of a C struct, as numbers or C expressions."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
     """How a layer is computed: `statements` of C in order; `arrays` by name (their C symbol is `Layer.array(name)`, the
     element type follows from the values' dtype); `struct`, the type of the constant `Layer.parameters`, with its
-    `fields` (C expressions or numbers); `files`, all kernels' sources and headers that are needed, by their paths."""
+    `fields`; `files`, all kernels' sources and headers that are needed, by their paths."""
 
     statements: tuple[str, ...]
     files: tuple[Path, ...] = ()
     arrays: Mapping[str, np.ndarray] | None = None
     struct: str | None = None
-    fields: Mapping[str, int | str] | None = None
+    fields: Fields | None = None
+
+
+def portable_files(kernel: str) -> tuple[Path, ...]:
+    """The header of the portable kernels, and the source `kernel`."""
+    return PORTABLE_HEADER, PORTABLE / f"{kernel}.c"
 
 
 class KernelCalls(Protocol):

@@ -43,9 +43,121 @@ typedef struct {
     automcu_scaling scaling;
 } automcu_convolution_parameters;
 
+/* AVERAGE_POOL_2D and MAX_POOL_2D; only the part of a window inside the map counts. */
+typedef struct {
+    int32_t input_height, input_width, depth;
+    int32_t output_height, output_width;
+    int32_t kernel_height, kernel_width;
+    int32_t stride_height, stride_width;
+    int32_t top, left;
+    int32_t minimum, maximum;
+} automcu_pool_parameters;
+
+/* A scaled value: x * multiplier * 2^(shift - 31) + zero_point, clamped to minimum..maximum. */
+typedef struct {
+    int32_t multiplier, shift;
+    int32_t zero_point, minimum, maximum;
+} automcu_rescaling;
+
+/* MEAN of `count` pixels of `depth` channels; `offset` is added to each sum before it is scaled. */
+typedef struct {
+    int32_t count, depth, offset;
+    automcu_rescaling rescaling;
+} automcu_mean_parameters;
+
+/* An operand of ADD or SUB: (x - zero_point) * 2^20 is scaled by (multiplier, shift) and counted `sign` times. */
+typedef struct {
+    int32_t zero_point, multiplier, shift, sign;
+} automcu_term;
+
+/* Pairwise operators: `count` elements of one operand and of the other, of which output i reads element
+ * i / repeat % period. */
+typedef struct {
+    int32_t count, period, repeat;
+    automcu_term whole, other;
+    automcu_rescaling rescaling;
+} automcu_add_parameters;
+
+typedef struct {
+    int32_t count, period, repeat;
+    int32_t whole_zero_point, other_zero_point;
+    automcu_rescaling rescaling;
+} automcu_mul_parameters;
+
+typedef struct {
+    int32_t count, period, repeat;
+    int32_t maximum; /* 1: MAXIMUM, 0: MINIMUM */
+} automcu_extremum_parameters;
+
+typedef struct {
+    int32_t count, period, repeat;
+    int32_t input_zero_point, slope_zero_point;
+    automcu_rescaling positive, negative;
+} automcu_prelu_parameters;
+
+/* One 8-bit value to another scale. Values are read and written with the bits of `flip` inverted: 128 makes an int8 of
+ * a uint8, and the reverse. */
+typedef struct {
+    int32_t count;
+    int32_t input_flip, output_flip;
+    int32_t input_zero_point;
+    automcu_rescaling rescaling;
+} automcu_rescale_parameters;
+
+/* SOFTMAX of each of `rows` rows. Inputs less the row's largest are scaled to 26 fractional bits by (multiplier,
+ * shift); where that difference is below `lowest`, the output is 0. */
+typedef struct {
+    int32_t rows, depth;
+    int32_t multiplier, shift, lowest;
+} automcu_softmax_parameters;
+
+/* PAD of four axes; sizes are those of the input. */
+typedef struct {
+    int32_t sizes[4], before[4], after[4];
+    int32_t value;
+} automcu_pad_parameters;
+
+/* TRANSPOSE; sizes are those of the output, steps the distances in the input between neighbours along its axes. */
+typedef struct {
+    int32_t sizes[4], steps[4];
+} automcu_transpose_parameters;
+
 void automcu_dense(const automcu_dense_parameters *parameters, const int8_t *input, int8_t *output);
 void automcu_conv(const automcu_convolution_parameters *parameters, const int8_t *input, int8_t *output);
 void automcu_depthwise_conv(const automcu_convolution_parameters *parameters, const int8_t *input, int8_t *output);
+void automcu_average_pool(const automcu_pool_parameters *parameters, const int8_t *input, int8_t *output);
+void automcu_max_pool(const automcu_pool_parameters *parameters, const int8_t *input, int8_t *output);
+void automcu_mean(const automcu_mean_parameters *parameters, const int8_t *input, int8_t *output);
+void automcu_softmax(const automcu_softmax_parameters *parameters, const int8_t *input, int8_t *output);
+void automcu_pad(const automcu_pad_parameters *parameters, const int8_t *input, int8_t *output);
+void automcu_transpose(const automcu_transpose_parameters *parameters, const int8_t *input, int8_t *output);
+/* Pairwise operators may write over either operand. */
+void automcu_add(const automcu_add_parameters *parameters, const int8_t *whole, const int8_t *other, int8_t *output);
+void automcu_mul(const automcu_mul_parameters *parameters, const int8_t *whole, const int8_t *other, int8_t *output);
+void automcu_extremum(const automcu_extremum_parameters *parameters, const int8_t *whole, const int8_t *other,
+                      int8_t *output);
+void automcu_prelu(const automcu_prelu_parameters *parameters, const int8_t *input, const int8_t *slopes,
+                   int8_t *output);
+void automcu_rescale(const automcu_rescale_parameters *parameters, const int8_t *input, int8_t *output);
+/* output = input with the highest bit inverted: int8 of uint8 and the reverse. Addresses are multiples of 4, and up to
+ * 3 bytes beyond `count` are read and written. */
+void automcu_flip(const void *input, void *output, int32_t count);
+void automcu_clip(const int8_t *input, int8_t *output, int32_t count, int32_t minimum, int32_t maximum);
+/* output = table[input as a byte without sign]. */
+void automcu_table(const int8_t table[256], const int8_t *input, int8_t *output, int32_t count);
+/* QUANTIZE of float32, and DEQUANTIZE to it; addresses of float32 are multiples of 4. */
+void automcu_quantize(const void *input, int8_t *output, int32_t count, float scale, int32_t zero_point);
+void automcu_dequantize(const int8_t *input, void *output, int32_t count, float scale, int32_t zero_point,
+                        int32_t flip);
+/* `rows` runs of `run` bytes, one after the other, to places that are `step` apart. */
+void automcu_copy_rows(const int8_t *input, int8_t *output, int32_t rows, int32_t run, int32_t step);
+
+/* x / 2^exponent, rounded half away from zero; exponent > 0, x > INT32_MIN. No sum here can overflow. */
+static inline int32_t automcu_divide(int32_t x, int32_t exponent)
+{
+    const int32_t twice = (x + (x >> 31)) >> (exponent - 1);
+    return (twice >> 1) + (twice & 1);
+}
 
 /* x * multiplier * 2^(shift - 31), rounded twice as TensorFlow Lite Micro's MultiplyByQuantizedMultiplier does: half
  * up to an integer on the scale of 2^-31, then half away from zero. */
@@ -54,13 +166,8 @@ static inline int32_t automcu_requantize(int32_t x, int32_t multiplier, int32_t 
     if (shift > 0) {
         x = (int32_t)((uint32_t)x << shift);
     }
-    int32_t high = (int32_t)(((int64_t)x * multiplier + (1 << 30)) >> 31);
-    if (shift < 0) {
-        /* floor((y + 1/2 unit) / unit) of y = high, less 1 where negative; no sum here can overflow. */
-        high = (high + (high >> 31)) >> (-shift - 1);
-        high = (high >> 1) + (high & 1);
-    }
-    return high;
+    const int32_t high = (int32_t)(((int64_t)x * multiplier + (1 << 30)) >> 31);
+    return shift < 0 ? automcu_divide(high, -shift) : high;
 }
 
 static inline int32_t automcu_clamp(int32_t x, int32_t minimum, int32_t maximum)
@@ -74,6 +181,12 @@ static inline int8_t automcu_output(const automcu_scaling *scaling, int32_t accu
 {
     int32_t scaled = automcu_requantize(accumulator, multiplier, shift) + scaling->zero_point;
     return (int8_t)automcu_clamp(scaled, scaling->minimum, scaling->maximum);
+}
+
+static inline int32_t automcu_apply(const automcu_rescaling *rescaling, int32_t x)
+{
+    int32_t scaled = automcu_requantize(x, rescaling->multiplier, rescaling->shift) + rescaling->zero_point;
+    return automcu_clamp(scaled, rescaling->minimum, rescaling->maximum);
 }
 
 #endif

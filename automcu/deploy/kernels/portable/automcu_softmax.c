@@ -1,0 +1,79 @@
+#include "automcu_kernels.h"
+
+/* Fixed-point functions as in gemmlowp's fixedpoint.h; with k integer bits, raw r stands for r / 2^(31 - k). */
+
+/* The product of two values; integer bits add up. */
+static int32_t product(int32_t a, int32_t b)
+{
+    return automcu_requantize(a, b, 0);
+}
+
+/* exp(x) for x < 0 with 5 integer bits, as a value with none. */
+static int32_t exponential(int32_t x)
+{
+    /* exp(-2^n) for n from -2 on. */
+    static const int32_t powers[7] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
+    const int32_t quarter = 1 << 24, center = 1895147668, third = 715827883;
+    if (x == 0) {
+        return INT32_MAX;
+    }
+    const int32_t low = (x & (quarter - 1)) - quarter;
+    /* A Taylor series around -1/8 for what is left of quarters. */
+    const int32_t a = low * 32 + (1 << 28), a2 = product(a, a);
+    const int32_t a3 = product(a2, a), a4 = product(a2, a2);
+    const int32_t quartic = automcu_divide(a4, 2);
+    const int32_t series = product(quartic + a3, third) + a2;
+    int32_t result = center + product(center, a + automcu_divide(series, 1));
+    const int32_t rest = low - x;
+    for (int32_t n = 0; n < 7; n++) {
+        if (rest & (quarter << n)) {
+            result = product(result, powers[n]);
+        }
+    }
+    return result;
+}
+
+/* 1 / (1 + x) for x in 0..1, both without integer bits. */
+static int32_t reciprocal(int32_t x)
+{
+    const int32_t half = (int32_t)(((uint32_t)x + (UINT32_C(1) << 31)) >> 1);
+    int32_t y = 1515870810 + product(half, -1010580540); /* 48/17 - 32/17 * half, with 2 integer bits */
+    for (int32_t i = 0; i < 3; i++) {
+        y += product(y, (1 << 29) - product(half, y)) * 4;
+    }
+    return y >= 1 << 30 ? INT32_MAX : y * 2;
+}
+
+void automcu_softmax(const automcu_softmax_parameters *parameters, const int8_t *restrict input,
+                     int8_t *restrict output)
+{
+    const automcu_softmax_parameters p = *parameters;
+    for (int32_t row = 0; row < p.rows; row++, input += p.depth, output += p.depth) {
+        int32_t largest = -128;
+        for (int32_t i = 0; i < p.depth; i++) {
+            largest = input[i] > largest ? input[i] : largest;
+        }
+        int32_t sum = 0; /* with 12 integer bits */
+        for (int32_t i = 0; i < p.depth; i++) {
+            const int32_t x = input[i] - largest;
+            if (x >= p.lowest) {
+                const int32_t e = exponential(automcu_requantize(x, p.multiplier, p.shift));
+                sum += automcu_divide(e, 12);
+            }
+        }
+        int32_t zeros = 0; /* leading zeros of the sum, which is at least 1 */
+        while (!((uint32_t)sum << zeros >> 31)) {
+            zeros++;
+        }
+        const int32_t scale = reciprocal((int32_t)(((uint32_t)sum << zeros) - (UINT32_C(1) << 31)));
+        for (int32_t i = 0; i < p.depth; i++) {
+            const int32_t x = input[i] - largest;
+            int32_t value = 0;
+            if (x >= p.lowest) {
+                const int32_t e = exponential(automcu_requantize(x, p.multiplier, p.shift));
+                value = automcu_divide(product(scale, e), 12 - zeros + 31 - 8);
+            }
+            output[i] = (int8_t)automcu_clamp(value - 128, -128, 127);
+        }
+    }
+}

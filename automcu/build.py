@@ -9,8 +9,9 @@ from pathlib import Path
 
 from automcu.board import Budget
 from automcu.config import EvolutionConfig, LiteLLMConfig, NoLLMConfig, RandomConfig, RunConfig, ScriptedConfig
+from automcu.deploy.choice import ProverSettings, prover_for
 from automcu.deploy.deployer import Deployer
-from automcu.errors import ConfigError
+from automcu.errors import ConfigError, InfraFailure
 from automcu.evaluation import EvaluationSettings, Evaluator
 from automcu.executors.blueprint import Blueprint
 from automcu.executors.steps import DeploymentRole, TrainingRole
@@ -20,6 +21,7 @@ from automcu.feasibility.gate import Gate
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.feasibility.st.estimate import StEstimate
 from automcu.feasibility.tier import FeasibilityTier
+from automcu.graph.kernel_sets import kernel_set_for
 from automcu.llm.client import LLM
 from automcu.proposal import Proposer
 from automcu.proposers.evolution import RegularizedEvolution
@@ -144,7 +146,7 @@ def gate_of(config: RunConfig, judge: Judge) -> Gate:
     """The feasibility gate. What AutoMCU's own runtime is to run must fit by the planner first, whoever else judges."""
     space, budget = space_of(config), budget_of(config)
     tier = _choice(config, judge.tier).tier
-    own = [PlannerTier()] if config.deploy.runtime == "automcu" else []
+    own = [PlannerTier(kernel_set_for(config.board.core))] if config.deploy.runtime == "automcu" else []
     match judge.tier:
         case "planner":
             return Gate(space, budget, [tier])
@@ -198,9 +200,30 @@ def _evaluator_of(config: RunConfig, judge: Judge, roots: tuple[Path, ...], data
 
 
 def _deployment_of(config: RunConfig, provenance: dict[str, str], data: TrainingData) -> DeploymentRole:
-    return DeploymentRole(
-        Deployer(config.board), data, config.task, budget_of(config), provenance, config.deploy.sample_images
+    asked = config.deploy
+    return DeploymentRole(deployer_of(config), data, config.task, budget_of(config), provenance, asked.sample_images)
+
+
+def deployer_of(config: RunConfig) -> Deployer:
+    """What deploys. Raises `ConfigError` for settings that do not go together."""
+    asked, board = config.deploy, config.board
+    if asked.runtime == "st":
+        return Deployer(board, None, "ST's runtime is to run this network, and AutoMCU builds firmware with its own")
+    if asked.link == "none":
+        return Deployer(board, None, "no firmware was asked for (deploy=files)")
+    settings = ProverSettings(
+        asked.link,
+        asked.toolchain,
+        asked.kernels,
+        asked.keep_constant_channels,
+        asked.port,
+        asked.flasher,
+        asked.probe,
     )
+    try:
+        return Deployer(board, prover_for(board, settings))
+    except InfraFailure as error:  # a missing program costs the proof, not the run
+        return Deployer(board, None, str(error))
 
 
 def blueprint_of(config: RunConfig, judge: Judge, provenance: dict[str, str]) -> Blueprint:

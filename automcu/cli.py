@@ -1,6 +1,7 @@
-"""The command `automcu`: does a model fit a board (`check`), and which boards there are (`boards`).
+"""The command `automcu`: does a model fit a board (`check`), run it there (`deploy`), are a bundle's claims true
+(`verify`), and which boards there are (`boards`).
 
-Exit code 0: it fits; 1: it does not; 2: it could not be judged, told in one sentence on stderr (with `--json` also as
+Exit code 0: yes; 1: no; 2: it could not be judged, told in one sentence on stderr (with `--json` also as
 `{"error": ...}` on stdout); 130: interrupted. Heavy imports wait until they are needed.
 """
 
@@ -20,6 +21,10 @@ from typing import TYPE_CHECKING, NoReturn, get_args
 from automcu.errors import AutoMCUError, ConfigError, OutputError
 
 if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    import numpy as np
+
     from automcu.architecture import Shape
     from automcu.check import Judged, Model
 
@@ -81,7 +86,8 @@ def _fail(message: str, given: Sequence[str]) -> int:
 
 
 def _print(lines: Iterable[str]) -> None:
-    print("\n".join(map(_printable, lines)), flush=True)
+    if told := "\n".join(map(_printable, lines)):
+        print(told, flush=True)
 
 
 def _printable(line: str) -> str:
@@ -98,7 +104,9 @@ def _parser() -> ArgumentParser:
     from automcu import __version__
     from automcu.feasibility.choice import Runtime, TierName
 
-    parser = _Parser(prog="automcu", description="Does an int8 network fit an STM32 board?", allow_abbrev=False)
+    parser = _Parser(
+        prog="automcu", description="int8 networks on STM32 boards: do they fit, and do they run?", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"automcu {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -126,10 +134,54 @@ def _parser() -> ArgumentParser:
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(run=_check)
 
+    _add_deploy(commands)
+    verify = commands.add_parser(
+        "verify",
+        help="check every claim of a bundle again",
+        description="Check every claim of a bundle again: its bytes, that it fits its board, that model and firmware "
+        "give the expected outputs, and its accuracy where the data set is at hand. Exit code 0: no claim fails; 1: "
+        "one does; 2: there is no bundle. See docs/deploy.md.",
+        allow_abbrev=False,
+    )
+    verify.add_argument("bundle", metavar="BUNDLE", help="the folder or the zip file of a bundle")
+    verify.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
+    verify.add_argument("--json", action="store_true", help="print one JSON object")
+    verify.set_defaults(run=_verify)
+
     boards = commands.add_parser("boards", help="list the boards", description="List the boards.", allow_abbrev=False)
     boards.add_argument("--json", action="store_true", help="print a JSON list")
     boards.set_defaults(run=_boards)
     return parser
+
+
+def _add_deploy(commands: "_SubParsersAction[_Parser]") -> None:
+    from automcu.deploy.choice import KernelsName, LinkName, ToolchainName
+
+    deploy = commands.add_parser(
+        "deploy",
+        help="build firmware of a model, run it on a board and compare every output",
+        description="Build firmware of an int8 .tflite file, run it on a board (a virtual one by default), compare "
+        "every output with tflite-micro's byte for byte, measure, and write a bundle. Exit code 0: it runs and every "
+        "output is equal; 1: not so; 2: it could not be tried. See docs/deploy.md.",
+        allow_abbrev=False,
+    )
+    deploy.add_argument("model", metavar="MODEL", help="an int8 .tflite file")
+    deploy.add_argument("--board", required=True, metavar="NAME", help="`automcu boards` lists them")
+    deploy.add_argument("--inputs", action="append", default=[], type=Path, metavar="X.npy",
+                        help="samples in the input's type, one a row; repeatable, in the inputs' order")  # fmt: skip
+    deploy.add_argument("--labels", type=Path, metavar="Y.npy", help="the true class of each sample")
+    deploy.add_argument("--samples", type=_count, default=16, metavar="N", help="random samples without --inputs (16)")
+    deploy.add_argument("--link", choices=get_args(LinkName), default="virtual", help="what board runs it (virtual)")
+    deploy.add_argument("--port", metavar="TTY", help="of a real board; the only ST-LINK is found")
+    deploy.add_argument("--flasher", default="auto", metavar="TOOL", help="for a real board, such as openocd")
+    deploy.add_argument("--probe", metavar="SERIAL", help="serial number of a real board's probe")
+    deploy.add_argument("--toolchain", choices=get_args(ToolchainName), default="zig", help="what compiles (zig)")
+    deploy.add_argument("--kernels", choices=get_args(KernelsName), default="auto", help="by the core (auto)")
+    deploy.add_argument("--keep-constant-channels", action="store_true",
+                        help="do not leave out channels that cannot change any output")  # fmt: skip
+    deploy.add_argument("--out", type=Path, metavar="DIR", help="write the bundle here, and DIR.zip")
+    deploy.add_argument("--json", action="store_true", help="print one JSON object")
+    deploy.set_defaults(run=_deploy)
 
 
 def _positive(text: str) -> float:
@@ -213,6 +265,63 @@ def _draw(path: Path, model: "Model", judged: "Judged") -> None:
         path.write_bytes(picture)
     except OSError as error:
         raise OutputError(f"cannot write {path} ({error.strerror}); give --plot a file that can be written") from error
+
+
+def _deploy(asked: Namespace) -> tuple[int, Iterable[str]]:
+    from automcu.board_table import load_board
+    from automcu.check import read_model
+    from automcu.deploy.boards.link import BoardFault, BoardHung
+    from automcu.deploy.bundle import write_bundle
+    from automcu.deploy.choice import ProverSettings, prover_for
+    from automcu.deploy.deployer import DoesNotRun
+    from automcu.deploy.own_model import deploy_model, read_array
+    from automcu.deploy.samples import pack_inputs, random_inputs
+    from automcu.deploy.toolchain.toolchain import ImageTooLarge
+    from automcu.report.deploy import json_deployment, text_deployment
+
+    board = load_board(asked.board)
+    settings = ProverSettings(asked.link, asked.toolchain, asked.kernels, asked.keep_constant_channels, asked.port,
+                              asked.flasher, asked.probe)  # fmt: skip
+    prover = prover_for(board, settings)
+    model = read_model(Path(asked.model), None, None)
+    if not model.is_tflite:
+        raise ConfigError(f"{model.path} is no .tflite file; train and convert the architecture first")
+    inputs = (
+        pack_inputs([read_array(path) for path in asked.inputs], model.graph)
+        if asked.inputs
+        else random_inputs(asked.samples, model.graph, seed=0)
+    )
+    labels = None if asked.labels is None else read_array(asked.labels)
+    try:
+        own = deploy_model(model.path.read_bytes(), model.path.name, board, prover, inputs, labels)
+    except (ImageTooLarge, DoesNotRun, BoardFault, BoardHung) as failure:
+        told = {"board": board.name, "failure": str(failure)}
+        return 1, [json.dumps(told) if asked.json else f"{model.path.name} does not run on {board.name}: {failure}"]
+    if asked.out is not None:
+        write_bundle(asked.out, own.files)
+    code = 2 if own.deployed.measurement is None else 0
+    if asked.json:
+        return code, [json.dumps(json_deployment(own, board, asked.out))]
+    return code, text_deployment(own, board, model.path.name, asked.out)
+
+
+def _verify(asked: Namespace) -> tuple[int, Iterable[str]]:
+    from automcu.architecture import Task
+    from automcu.deploy.verify import verify_bundle
+    from automcu.report.deploy import json_findings, text_finding
+    from automcu.training.data import data_roots, load_test
+
+    def test_images(task: Task) -> "tuple[np.ndarray, np.ndarray]":
+        test = load_test(task, data_roots(asked.data))
+        return test.images, test.labels
+
+    findings = []
+    for finding in verify_bundle(Path(asked.bundle), test_images, processes=os.cpu_count() or 1):
+        findings.append(finding)
+        if not asked.json:
+            _print([text_finding(finding)])
+    code = int(any(finding.outcome == "fails" for finding in findings))
+    return code, [json.dumps(json_findings(findings))] if asked.json else []
 
 
 def _boards(asked: Namespace) -> tuple[int, Iterable[str]]:

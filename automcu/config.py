@@ -21,6 +21,7 @@ from pydantic import (
 
 from automcu.architecture import Task
 from automcu.board import Board
+from automcu.deploy.choice import KernelsName, LinkName, ToolchainName
 from automcu.errors import ConfigError
 from automcu.feasibility.choice import Runtime, TierName
 from automcu.training.recipe import Recipe
@@ -160,10 +161,18 @@ class ClusterConfig(_Section):
 
 
 class DeployConfig(_Section):
-    """What is deployed: the runtime that is to run the network on the board, which decides how fit is judged; and how
-    many sample inputs with their expected outputs the bundle holds beside the model."""
+    """What is deployed: the runtime that is to run the network on the board, which decides how fit is judged; how its
+    firmware is built and run, see `automcu.deploy.choice.ProverSettings`, `link` none for not at all; and how many
+    sample inputs with their expected outputs are run and put into the bundle."""
 
     runtime: Runtime
+    link: LinkName | Literal["none"]
+    toolchain: ToolchainName
+    kernels: KernelsName
+    keep_constant_channels: bool
+    port: str | None
+    flasher: str
+    probe: str | None
     sample_images: PositiveInt
 
 

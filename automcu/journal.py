@@ -29,7 +29,7 @@ from automcu.work import (
     WorkFailed,
 )
 
-VERSION = 1
+VERSION = 2
 T = TypeVar("T")
 
 
@@ -126,16 +126,18 @@ def _guarded(path: Path, act: Callable[[], T]) -> T:
         ) from error
 
 
+def journal_extract(path: Path, candidate_id: int) -> bytes:
+    """The lines of a journal that are about one candidate, as they are. Raises `OutputError` when it cannot be read."""
+    lines = [line + b"\n" for line in _read_lines(path)]
+    return b"".join(line for line in lines if json.loads(line)["event"].get("candidate_id") == candidate_id)
+
+
 def read_journal(path: Path) -> Iterator[Entry]:
     """The entries of a journal, in order; a torn last line is dropped.
 
     Raises `OutputError` when the file is missing, was written by another version, or is damaged before its end.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise OutputError(f"cannot read the journal {path} ({error.strerror}); name the folder of a run") from error
-    for number, line in enumerate(lines[:-1], start=1):
+    for number, line in enumerate(_read_lines(path), start=1):
         try:
             record = json.loads(line)
             event = _adapter(record["kind"]).validate_python(record["event"])
@@ -150,3 +152,11 @@ def read_journal(path: Path) -> Iterator[Entry]:
                 "read it with the AutoMCU version named in its first line"
             )
         yield Entry(seconds, event)
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    """The whole lines of a journal, without their ends."""
+    try:
+        return path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise OutputError(f"cannot read the journal {path} ({error.strerror}); name the folder of a run") from error

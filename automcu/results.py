@@ -102,12 +102,45 @@ class TestResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """Firmware of a network, run on a board and checked: `matching` of `checked` outputs were equal, byte for byte, to
+    those of tflite-micro.
+
+    `link` says how the board was reached (`virtual`, `qemu`, `serial`, `host`). `ticks` is the median of one inference,
+    in `unit`. `flash_bytes` and `ram_bytes` (arena and the stack's reserve included) are those of the linked image,
+    `arena_bytes` what the network takes of the second. `latency_ms` and `energy_uj` (of the microcontroller) are for
+    one inference at the board's full clock, None where nothing is known; `latency_source` says whether the latency was
+    measured or estimated, and by what.
+    """
+
+    board: str
+    link: str
+    unit: Literal["instructions", "cycles", "nanoseconds"]
+    ticks: int
+    checked: int
+    matching: int
+    flash_bytes: int
+    ram_bytes: int
+    arena_bytes: int
+    stack_peak_bytes: int
+    stack_bytes: int
+    latency_ms: float | None
+    latency_source: str
+    energy_uj: float | None
+    kernels: str
+    toolchain: str
+    image_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
-    """A bundle that was written and validated. `matching` of `checked` host outputs were equal byte for byte."""
+    """A bundle that was written. `samples` counts the inputs in it with their expected outputs; `measurement` is what a
+    board said of the firmware, None where no board could be asked, and `unverified` says why not."""
 
     board: str
     bundle: str
-    checked: int
-    matching: int
+    samples: int
+    measurement: Measurement | None
+    unverified: str
     evidence_sha256: str
     seconds: float

@@ -74,6 +74,8 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
     say(f"Task: {config.task.description}")
     budget = build.budget_of(config)
     _announce(config, folder)
+    if config.cluster.kind != "join" and (unverified := build.deployer_of(config).unverified):
+        say(f"Nothing will be run on a board: {unverified}")
     files = RunFolder(folder)
     header = Header(VERSION, config.model_dump(mode="json"), config.seed, _git_revision(), _versions())
     files.write("run.json", _begun(header))

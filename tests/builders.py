@@ -1,7 +1,10 @@
 """Small facts for tests of the rooms above: reports, trials, evaluations with plausible figures."""
 
+from typing import Any
+
 from automcu.architecture import Architecture, Candidate
-from automcu.results import Deployment, EpochPoint, Evaluation, FeasibilityReport, TestResult, TrialResult
+from automcu.board import Board, MemoryRegion, Uart
+from automcu.results import Deployment, EpochPoint, Evaluation, FeasibilityReport, Measurement, TestResult, TrialResult
 
 
 def architecture(number: int) -> Architecture:
@@ -10,6 +13,26 @@ def architecture(number: int) -> Architecture:
 
 def candidate(number: int) -> Candidate:
     return Candidate(number, architecture(number), "test")
+
+
+def board(**given: Any) -> Board:
+    """A board in which a test cares for what it gives only."""
+    facts: dict[str, Any] = {
+        "name": "b",
+        "part": "p",
+        "core": "cortex-m4f",
+        "clock_hz": 10**8,
+        "reset_clock_hz": 16 * 10**6,
+        "regions": (MemoryRegion("flash", "flash", 0, 2**20), MemoryRegion("ram", "ram", 2**29, 2**17)),
+        "reserved_ram_bytes": 0,
+        "reserved_flash_bytes": 0,
+        "stedgeai_target": None,
+        "openocd": None,
+        "set_up": (),
+        "uart": Uart("stm32_v1", 0x40004400, 16 * 10**6),
+        "source": "s",
+    }
+    return Board(**{**facts, **given})
 
 
 def report(activations: int = 10_000, weights: int = 20_000, macs: int = 1_000_000) -> FeasibilityReport:
@@ -44,7 +67,29 @@ def test_result(accuracy: float = 0.5) -> TestResult:
 
 
 def deployment() -> Deployment:
-    return Deployment("nucleo_f446re", "best", 4, 4, "0" * 64, 1.0)
+    return Deployment("nucleo_f446re", "best", 4, measurement(), "", "0" * 64, 1.0)
+
+
+def measurement() -> Measurement:
+    return Measurement(
+        board="nucleo_f446re",
+        link="virtual",
+        unit="instructions",
+        ticks=1_500_000,
+        checked=4,
+        matching=4,
+        flash_bytes=30_000,
+        ram_bytes=12_000,
+        arena_bytes=10_000,
+        stack_peak_bytes=200,
+        stack_bytes=2_000,
+        latency_ms=12.5,
+        latency_source="estimate",
+        energy_uj=None,
+        kernels="dsp",
+        toolchain="zig 0.17.1",
+        image_sha256="0" * 64,
+    )
 
 
 test_result.__test__ = False  # type: ignore[attr-defined]

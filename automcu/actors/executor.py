@@ -15,6 +15,7 @@ from automcu.actors.pool import CheckPool, sentence
 from automcu.actors.roles import DeploymentActor, EvaluationActor, ProposalActor
 from automcu.deploy.bundle import write_bundle
 from automcu.executors.blueprint import Blueprint
+from automcu.journal import journal_extract
 from automcu.run_folder import RunFolder, model_name, weights_name
 from automcu.work import (
     Check,
@@ -97,7 +98,8 @@ class RayExecutor:
                 board = {BOARD_RESOURCE.format(self._blueprint.board): 1}
                 deployer = DeploymentActor.options(resources=board).remote(self._blueprint.make_deployment, self._data)
                 tflite = self._folder.read(model_name(work.candidate.id))
-                self._flights[deployer.deploy.remote(work, tflite)] = _Flight(
+                journal = journal_extract(self._folder.path / "journal.jsonl", work.candidate.id)
+                self._flights[deployer.deploy.remote(work, tflite, journal)] = _Flight(
                     work, lambda result: self._store_bundle(deployer, result)
                 )
 

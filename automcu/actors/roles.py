@@ -71,14 +71,16 @@ class Evaluation:
 
 
 class Deployment:
-    """Bundles and validates, on the host that the board is wired to."""
+    """Builds, runs and bundles, on the host that the board is wired to."""
 
     def __init__(self, make: Callable[[TrainingData], DeploymentRole], data: TrainingData) -> None:
         self._role = make(data)
 
-    def deploy(self, work: Deploy, tflite: bytes) -> tuple[DeployDone | WorkFailed, Mapping[str, bytes]]:
+    def deploy(
+        self, work: Deploy, tflite: bytes, journal: bytes
+    ) -> tuple[DeployDone | WorkFailed, Mapping[str, bytes]]:
         """The bundle's files."""
-        return self._role.deploy(work, tflite)
+        return self._role.deploy(work, tflite, journal)
 
 
 # A restarted proposer begins with an empty memory; the search then tells it everything again.

@@ -1,48 +1,75 @@
 """The bundle's model card, in Markdown: what the network is, how it was measured, and what was not checked."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from automcu.architecture import Candidate, Task
-from automcu.board import Board, Budget
-from automcu.export.int8_file import Int8File
-from automcu.results import Evaluation, FeasibilityReport, TestResult, TrialResult
+from automcu.deploy.evidence import Design, Evidence
+from automcu.graph.int8_model import Int8Model
+from automcu.results import FeasibilityReport, Measurement
 
 
-@dataclass(frozen=True, slots=True)
-class CardFacts:
-    """All that a model card tells. `provenance` (run, seed, versions) is shown as it is; `samples` counts images."""
+def model_card(evidence: Evidence, model: Int8Model) -> str:
+    """The card of the network `model`, from the evidence of its bundle."""
+    board, design = evidence.board, evidence.design
+    return "\n".join(
+        [
+            *(_own_model(evidence) if design is None else _designed(evidence, design)),
+            f"## On {board.name}",
+            "",
+            *_on_board(evidence),
+            "",
+            "## Memory by tier",
+            "",
+            f"Budget: {evidence.budget.ram_bytes:,} B RAM, {evidence.budget.flash_bytes:,} B Flash, the runtime "
+            f"included. Figures are those {FeasibilityReport.QUANTIZATION}; a tier's margin is added to its "
+            "activations before they are judged.",
+            "",
+            "| tier | tool | target | RAM: activations | margin | RAM: runtime | Flash: weights | Flash: code | MACs |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *map(_memory_row, _reports(evidence)),
+            "",
+            "## Input and output",
+            "",
+            *_ends(evidence, model),
+            f"- `samples.npz`: {evidence.samples} inputs and the outputs that a correct runtime gives, byte for byte "
+            f"({evidence.interpreter}).",
+            "",
+            *_files(evidence),
+            "",
+            "## Provenance",
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {_text(name)} | {_code(value)} |" for name, value in sorted(evidence.provenance.items())),
+            "",
+            "## Licence",
+            "",
+            _licence(design),
+            "",
+        ]
+    )
 
-    candidate: Candidate
-    task: Task
-    board: Board
-    budget: Budget
-    evaluation: Evaluation
-    test: TestResult
-    trial: TrialResult
-    file: Int8File
-    provenance: Mapping[str, str]
-    samples: int
 
-
-def model_card(facts: CardFacts) -> str:
-    """The card's text."""
-    evaluation, test, trial, file = facts.evaluation, facts.test, facts.trial, facts.file
-    reports = [evaluation.report, *filter(None, [evaluation.vendor_report])]
-    height, width, channels = file.input_shape
-    lines = [
-        f"# {_text(facts.task.name)} on {facts.board.name}",
+def _own_model(evidence: Evidence) -> list[str]:
+    board = evidence.board
+    return [
+        f"# A model on {board.name}",
         "",
-        f"An int8 image classifier for {facts.board.name} ({facts.board.part}, {facts.board.core}), designed, trained, "
-        f"converted and checked by AutoMCU. Architecture `{facts.candidate.architecture.fingerprint}` of space "
-        f"`{facts.candidate.architecture.space}`, candidate {facts.candidate.id} ({_code(facts.candidate.origin)}).",
+        f"An int8 network that was given to AutoMCU as a .tflite file, built for {board.name} ({board.part}, "
+        f"{board.core}). What it is for, what it was trained on and how accurate it is, AutoMCU does not know.",
         "",
-        "**Not verified on hardware yet**: nothing here was run on a board. Memory figures are those of the tiers "
-        "named below; outputs were checked on the host.",
+    ]
+
+
+def _designed(evidence: Evidence, design: Design) -> list[str]:
+    board, evaluation, test, trial = evidence.board, design.evaluation, design.test, design.trial
+    return [
+        f"# {_text(design.task.name)} on {board.name}",
+        "",
+        f"An int8 image classifier for {board.name} ({board.part}, {board.core}), designed, trained, converted and "
+        f"checked by AutoMCU. Architecture `{design.candidate.architecture.fingerprint}` of space "
+        f"`{design.candidate.architecture.space}`, candidate {design.candidate.id} ({_code(design.candidate.origin)}).",
         "",
         "## Task and data",
         "",
-        f"{_text(facts.task.description)} Data set {_code(facts.task.dataset)}, {facts.task.class_count} classes.",
+        f"{_text(design.task.description)} Data set {_code(design.task.dataset)}, {design.task.class_count} classes.",
         "",
         "## Accuracy",
         "",
@@ -57,39 +84,51 @@ def model_card(facts: CardFacts) -> str:
         f"for the network chosen. Float outputs of the trained and the converted network differ by at most "
         f"{evaluation.parity:.1e}.",
         "",
-        "## Memory",
-        "",
-        f"Budget: {facts.budget.ram_bytes:,} B RAM, {facts.budget.flash_bytes:,} B Flash, the runtime included. "
-        f"Figures are those {FeasibilityReport.QUANTIZATION}; a tier's margin is added to its activations before they "
-        "are judged.",
-        "",
-        "| tier | tool | target | RAM: activations | margin | RAM: runtime | Flash: weights | Flash: code | MACs |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *map(_memory_row, reports),
-        "",
-        "## Input and output",
-        "",
-        f"- Input: int8, {height} x {width} x {channels} (height, width, channels), each value = pixel - 128.",
-        f"- Output: int8, {file.output_count} logits, no softmax; real value = (stored - ({file.output.zero_point})) * "
-        f"{file.output.scale:.9g}. The class is the place of the largest, the first of equals.",
-        f"- `samples.npz`: {facts.samples} inputs and the outputs that a correct runtime gives, byte for byte.",
-        "",
         "## Training",
         "",
         f"{len(trial.curve)} epochs, seed {trial.seed}, {trial.seconds:.0f} s, ended: {trial.ended}.",
         "",
-        "## Provenance",
+    ]
+
+
+def _on_board(evidence: Evidence) -> list[str]:
+    measured = evidence.measurement
+    if measured is None:
+        return [f"**Not run on any board**: {_text(evidence.unverified)}."]
+    where = {
+        "serial": "a real board",
+        "virtual": "a virtual board (an emulator of the core with the part's memory map); **not verified on hardware**",
+        "qemu": "a virtual board (QEMU); **not verified on hardware**",
+    }.get(measured.link, "this host; **not verified on hardware**")
+    return [
+        f"Run on {where}: {measured.matching} of {measured.checked} outputs equal {evidence.interpreter}'s, byte for "
+        "byte.",
         "",
         "| | |",
         "|---|---|",
-        *(f"| {_text(name)} | {_code(value)} |" for name, value in sorted(facts.provenance.items())),
-        "",
-        "## Licence",
-        "",
-        f"AutoMCU is under Apache-2.0. The terms of the data set {_code(facts.task.dataset)} may bind what is done "
-        "with weights trained on it: check them before you ship.",
+        f"| one inference | {measured.ticks:,} {measured.unit} |",
+        f"| latency | {_latency(measured)} |",
+        f"| energy of the microcontroller | {_energy(measured)} |",
+        f"| linked image | {measured.flash_bytes:,} B Flash, {measured.ram_bytes:,} B RAM (stack's reserve included) |",
+        f"| arena | {measured.arena_bytes:,} B |",
+        f"| stack | {measured.stack_peak_bytes:,} B at most, of {measured.stack_bytes:,} B |",
+        f"| kernels | {_text(measured.kernels)} |",
+        f"| toolchain | {_text(measured.toolchain)} |",
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _latency(measured: Measurement) -> str:
+    known = "unknown" if measured.latency_ms is None else f"{measured.latency_ms:,.2f} ms"
+    return f"{known} ({_text(measured.latency_source)})"
+
+
+def _energy(measured: Measurement) -> str:
+    return "unknown" if measured.energy_uj is None else f"about {measured.energy_uj:,.0f} uJ an inference (estimate)"
+
+
+def _reports(evidence: Evidence) -> list[FeasibilityReport]:
+    vendor = None if evidence.design is None else evidence.design.evaluation.vendor_report
+    return [evidence.report, *filter(None, [vendor])]
 
 
 def _memory_row(report: FeasibilityReport) -> str:
@@ -97,6 +136,50 @@ def _memory_row(report: FeasibilityReport) -> str:
         f"| {_text(report.tier)} | {report.tool} {_text(report.tool_version)} | {_text(report.target)} "
         f"| {report.activations_bytes:,} B | {report.margin:.0%} "
         f"| {report.runtime_ram_bytes:,} B | {report.weights_bytes:,} B | {report.code_bytes:,} B | {report.macs:,} |"
+    )
+
+
+def _ends(evidence: Evidence, model: Int8Model) -> list[str]:
+    lines = []
+    for what, indices in (("Input", model.graph.inputs), ("Output", model.graph.outputs)):
+        for index in indices:
+            tensor, quantization = model.graph.tensors[index], model.quantization[index]
+            real = (
+                "as it is"
+                if quantization is None
+                else (f"real value = (stored - ({quantization.zero_point})) * {quantization.scale:.9g}")
+            )
+            shape = " x ".join(map(str, tensor.shape[1:]))
+            lines.append(f"- {what} {_code(tensor.name)}: {tensor.dtype}, {shape}; {real}.")
+    if evidence.design is not None:
+        lines += [
+            "- The input is an image (height, width, channels), each value = pixel - 128. The outputs are logits, no "
+            "softmax; the class is the place of the largest, the first of equals.",
+        ]
+    return lines
+
+
+def _files(evidence: Evidence) -> list[str]:
+    lines = ["## Files", "", "- `model_int8.tflite`: the network."]
+    if evidence.design is not None:
+        lines.append("- `model.c`, `model.h`: the same file as a C array, for TensorFlow Lite Micro.")
+    if evidence.firmware:
+        lines.append(
+            f"- `firmware/`: the network as C code with AutoMCU's kernels, start-up code and linker script, and the "
+            f"image built from it: `{evidence.board.name}.elf`, `{evidence.board.name}.bin`. An application needs "
+            "`network.c`, `network.h` and the kernels alone: fill `network_input(0)`, call `network_run()`, read "
+            "`network_output(0)`."
+        )
+    return [*lines, "- `evidence.json`: SHA-256 of every file, and all figures; `automcu verify` checks them again."]
+
+
+def _licence(design: Design | None) -> str:
+    ours = "AutoMCU and the code it emits are under Apache-2.0."
+    if design is None:
+        return f"{ours} The terms of the model are its owner's."
+    return (
+        f"{ours} The terms of the data set {_code(design.task.dataset)} may bind what is done with weights trained on "
+        "it: check them before you ship."
     )
 
 

@@ -11,7 +11,7 @@ from automcu.executors.blueprint import Blueprint
 from automcu.executors.steps import DeploymentRole, TrainingRole
 from automcu.feasibility.gate import Gate
 from automcu.finished import Finished
-from automcu.journal import Header, Journal
+from automcu.journal import Header, Journal, journal_extract
 from automcu.proposal import Proposer
 from automcu.report.progress import Progress
 from automcu.run_folder import RunFolder, model_name, weights_name
@@ -84,7 +84,9 @@ class InlineExecutor:
                 return [steps.test(self._roles.evaluator, work, weights, tflite)]
             case Deploy():
                 tflite = self._folder.read(model_name(work.candidate.id))
-                deployed, files = self._roles.deployment.deploy(work, tflite)
+                deployed, files = self._roles.deployment.deploy(
+                    work, tflite, journal_extract(self._folder.path / "journal.jsonl", work.candidate.id)
+                )
                 if files:
                     write_bundle(self._folder.path / "best", files)
                 return [deployed]

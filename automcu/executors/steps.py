@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from automcu.architecture import Architecture, Task
 from automcu.board import Budget
 from automcu.deploy.deployer import Deployer
+from automcu.deploy.evidence import Design
 from automcu.errors import AutoMCUError, InfraFailure
 from automcu.evaluation import Evaluator
 from automcu.feasibility.gate import Gate, Verdict
@@ -126,7 +127,7 @@ def test(evaluator: Evaluator, work: Test, weights: bytes, tflite: bytes) -> Tes
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRole:
-    """What it takes to bundle the winner. `provenance` (versions, seed, run) goes into its evidence."""
+    """What it takes to deploy the winner. `provenance` (versions, seed, run) goes into its evidence."""
 
     deployer: Deployer
     data: TrainingData
@@ -135,20 +136,21 @@ class DeploymentRole:
     provenance: Mapping[str, str]
     sample_images: int
 
-    def deploy(self, work: Deploy, tflite: bytes) -> tuple[DeployDone | WorkFailed, Mapping[str, bytes]]:
-        """The validated bundle as files by name (none on failure)."""
+    def deploy(
+        self, work: Deploy, tflite: bytes, journal: bytes
+    ) -> tuple[DeployDone | WorkFailed, Mapping[str, bytes]]:
+        """The bundle as files by name (none on failure); `journal` are the run's journal lines of the candidate."""
         evaluated = work.evaluated
+        design = Design(evaluated.candidate, self.task, evaluated.trial, evaluated.evaluation, work.test)
         try:
             bundle = self.deployer.deploy(
-                evaluated.candidate,
-                evaluated.evaluation,
-                work.test,
-                evaluated.trial,
+                design,
                 tflite,
                 self.data.validation_images[: self.sample_images],
-                self.task,
+                self.data.validation_labels[: self.sample_images],
                 self.budget,
                 self.provenance,
+                journal,
             )
         except Exception as error:
             return failure("deploy", evaluated.candidate.id, error), {}

@@ -7,6 +7,7 @@ from typing import Literal
 from automcu.board import Board
 from automcu.errors import ConfigError
 from automcu.feasibility.tier import FeasibilityTier
+from automcu.graph.kernel_sets import kernel_set_for
 
 TierName = Literal["auto", "planner", "tflm", "st_estimate", "stedgeai", "st_cloud"]
 Runtime = Literal["automcu", "st"]
@@ -121,7 +122,7 @@ def _tier(name: TierName, board: Board, settings: TierSettings, environment: Map
         case _:
             from automcu.feasibility.planner_tier import PlannerTier
 
-            return PlannerTier()
+            return PlannerTier(kernel_set_for(board.core))
 
 
 def _target(board: Board) -> str:

@@ -7,6 +7,7 @@ from automcu import __version__
 from automcu.feasibility.tier import binding_layer, busiest_layer, heaviest_layer, require_supported
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
+from automcu.graph.kernel_sets import KernelSet
 from automcu.graph.planner import plan_memory
 from automcu.results import FeasibilityReport
 
@@ -44,7 +45,11 @@ class PlannerTier:
 
     name = "planner"
     version = __version__
-    target = "any Cortex-M"
+
+    def __init__(self, kernels: KernelSet = "portable") -> None:
+        """`kernels` are those that will run the network: their scratch buffers count, see `kernel_set_for`."""
+        self._kernels = kernels
+        self.target = "any Cortex-M" if kernels == "portable" else f"Cortex-M with {kernels} kernels"
 
     def report(self, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
         """What the network of `graph` costs; `model_file` is not used.
@@ -52,7 +57,7 @@ class PlannerTier:
         Raises `CandidateFailure` for an operator that AutoMCU's own runtime has no kernel for.
         """
         require_supported(graph, SUPPORTED, "AutoMCU's own runtime")
-        plan, cost = plan_memory(graph), costs(graph)
+        plan, cost = plan_memory(graph, kernels=self._kernels), costs(graph)
         # The linker puts a layer's constants on multiples of 4 bytes.
         padding = sum([-size % 4 for size in cost.weights_bytes])
         channels = sum(graph.tensors[op.output].shape[-1] for op in graph.operators if op.weights)

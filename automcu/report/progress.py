@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from automcu.proposal import Notice
-from automcu.results import EpochPoint
+from automcu.results import Deployment, EpochPoint
 from automcu.search import Search
 from automcu.work import (
     DeployDone,
@@ -16,6 +16,16 @@ from automcu.work import (
 )
 
 FUNNEL_SECONDS = 10.0
+
+
+def _board_said(deployment: Deployment) -> str:
+    measured = deployment.measurement
+    if measured is None:
+        return f"NOT run on any board: {deployment.unverified}"
+    return (
+        f"run on the {measured.link} board: {measured.matching} of {measured.checked} outputs equal byte for byte, "
+        f"{measured.ticks:,} {measured.unit} an inference"
+    )
 
 
 class Progress:
@@ -54,10 +64,7 @@ class Progress:
                     f"float {test.float_accuracy:.2%} ({test.images:,} images, once, {test.interpreter})"
                 )
             case DeployDone(candidate_id, deployment):
-                self._line(
-                    f"candidate {candidate_id} bundled for {deployment.board}: {deployment.matching} of "
-                    f"{deployment.checked} sample outputs equal byte for byte"
-                )
+                self._line(f"candidate {candidate_id} bundled for {deployment.board}; {_board_said(deployment)}")
             case WorkFailed(stage, candidate_id, retryable, message):
                 who = "proposing" if candidate_id is None else f"candidate {candidate_id}, {stage}"
                 self._line(f"{who} failed{' (may be tried again)' if retryable else ''}: {message}")

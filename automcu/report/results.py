@@ -11,11 +11,11 @@ from automcu.board import Board, Budget
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
 from automcu.pareto import pareto_front
 from automcu.report.plot import plot_front
-from automcu.results import Evaluation, FeasibilityReport, TrialResult
+from automcu.results import Deployment, Evaluation, FeasibilityReport, Measurement, TrialResult
 from automcu.run_folder import RunFolder
 from automcu.search import Funnel
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _FRONT_ROWS = 12
 
 
@@ -96,6 +96,17 @@ def candidates_table(finished: Mapping[int, Finished]) -> bytes:
         "int8_validation_accuracy": pa.float64(),
         "int8_test_accuracy": pa.float64(),
         "tflite_bytes": pa.int64(),
+        "link": pa.string(),
+        "unit": pa.string(),
+        "ticks": pa.int64(),
+        "checked": pa.int64(),
+        "matching": pa.int64(),
+        "image_flash_bytes": pa.int64(),
+        "image_ram_bytes": pa.int64(),
+        "stack_peak_bytes": pa.int64(),
+        "latency_ms": pa.float64(),
+        "latency_source": pa.string(),
+        "energy_uj": pa.float64(),
         "learning_curve": pa.string(),
         "message": pa.string(),
     }
@@ -124,9 +135,11 @@ def _row(end: Finished) -> dict[str, Any]:
             row |= _footprint(report) | _training(trial)
         case Evaluated(_, report, trial, evaluation):
             row |= _footprint(report) | _training(trial) | _measurement(evaluation)
-        case Deployed(_, report, trial, evaluation, test):
+        case Deployed(_, report, trial, evaluation, test, deployment):
             row |= _footprint(report) | _training(trial) | _measurement(evaluation)
             row["int8_test_accuracy"] = test.int8_accuracy
+            if deployment.measurement is not None:
+                row |= _on_board(deployment.measurement)
         case Failed(_, stage, cause, message):
             row["message"] = f"{stage} ({cause}): {message}"
         case Skipped(_, stage):
@@ -154,6 +167,15 @@ def _measurement(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "int8_validation_accuracy": evaluation.int8_validation_accuracy,
         "tflite_bytes": evaluation.tflite_bytes,
+    }
+
+
+def _on_board(measured: Measurement) -> dict[str, Any]:
+    names = ("link", "unit", "ticks", "checked", "matching", "stack_peak_bytes", "latency_ms", "latency_source",
+             "energy_uj")  # fmt: skip
+    return {name: getattr(measured, name) for name in names} | {
+        "image_flash_bytes": measured.flash_bytes,
+        "image_ram_bytes": measured.ram_bytes,
     }
 
 
@@ -194,8 +216,32 @@ def _summary(
             f"{report.margin:.0%}, {report.QUANTIZATION}",
             f"  {report.macs:,} multiply-accumulates; .tflite file {evaluation.tflite_bytes:,} B; "
             f"torch and Keras agree to {evaluation.parity:.0e}",
+            *told_deployment(winner.deployment),
         ]
     )
+
+
+def told_deployment(deployment: Deployment) -> list[str]:
+    """What the board said, in lines for the screen."""
+    measured = deployment.measurement
+    if measured is None:
+        return [f"  NOT run on any board: {deployment.unverified}"]
+    return [
+        f"  Firmware on {measured.link} board {measured.board}: {measured.matching} of {measured.checked} outputs "
+        f"equal tflite-micro's byte for byte; {measured.ticks:,} {measured.unit} an inference",
+        *told_measurement(measured),
+    ]
+
+
+def told_measurement(measured: Measurement) -> list[str]:
+    """Size, stack and speed of firmware, in lines for the screen."""
+    latency = "unknown" if measured.latency_ms is None else f"{measured.latency_ms:,.1f} ms"
+    energy = "" if measured.energy_uj is None else f"; about {measured.energy_uj:,.0f} uJ (estimate)"
+    return [
+        f"  Image {measured.flash_bytes:,} B of Flash, {measured.ram_bytes:,} B of RAM: arena "
+        f"{measured.arena_bytes:,}, stack {measured.stack_peak_bytes:,} used of {measured.stack_bytes:,}",
+        f"  Latency {latency} ({measured.latency_source}){energy}; {measured.kernels} kernels, {measured.toolchain}",
+    ]
 
 
 def _front_table(front: Sequence[Evaluated | Deployed]) -> list[str]:

@@ -2,6 +2,7 @@
 reality (training, conversion) are quick stand-ins that can be told to misbehave."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import pytest
 
 from automcu.board import Budget
 from automcu.deploy.deployer import DeployedBundle
+from automcu.deploy.evidence import Design
 from automcu.errors import CandidateFailure, InfraFailure, LLMError
 from automcu.executors.blueprint import Blueprint
 from automcu.executors.steps import DeploymentRole, TrainingRole
@@ -90,9 +92,13 @@ class QuickEvaluator:
 class QuickDeployer:
     """Bundles the model alone."""
 
-    def deploy(self, candidate: object, evaluation: object, test: object, trial: object, tflite: bytes,
-               *_: object) -> DeployedBundle:  # fmt: skip
-        return DeployedBundle(Deployment("nucleo_f446re", "best", 1, 1, "0" * 64, 0.0), {"model_int8.tflite": tflite})
+    def deploy(self, design: Design, tflite: bytes, images: np.ndarray, labels: np.ndarray, budget: Budget,
+               provenance: object, journal: bytes) -> DeployedBundle:  # fmt: skip
+        assert len(images) == len(labels) and design.candidate.id >= 0
+        kinds = [json.loads(line)["kind"] for line in journal.splitlines()]
+        assert kinds == ["Checked", "Trained", "EvaluationDone", "TestDone"]
+        deployment = Deployment("nucleo_f446re", "best", len(images), None, "not asked", "0" * 64, 0.0)
+        return DeployedBundle(deployment, {"model_int8.tflite": tflite, "journal.jsonl": journal})
 
 
 class SilentLLM:

@@ -1,0 +1,84 @@
+"""How firmware is built and where it runs: names become a toolchain and a link to a board."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from automcu.board import Board
+from automcu.errors import ConfigError
+
+if TYPE_CHECKING:  # a configuration is read long before anything is deployed
+    from automcu.deploy.boards.link import BoardLink
+    from automcu.deploy.prover import Prover
+    from automcu.deploy.toolchain.toolchain import Toolchain
+
+LinkName = Literal["virtual", "qemu", "serial", "host"]
+ToolchainName = Literal["zig", "gcc"]
+KernelsName = Literal["auto", "portable", "dsp", "cmsis_nn"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProverSettings:
+    """`link` says which board runs the firmware: a virtual one (any board of the table), one that QEMU models, the one
+    wired to `port` (None: the only ST-LINK found), or this host. `flasher` and `probe` (a serial number) are for real
+    boards alone. `kernels` auto takes the fastest that the core can run."""
+
+    link: LinkName = "virtual"
+    toolchain: ToolchainName = "zig"
+    kernels: KernelsName = "auto"
+    keep_constant_channels: bool = False
+    port: str | None = None
+    flasher: str = "auto"
+    probe: str | None = None
+
+
+def prover_for(board: Board, settings: ProverSettings) -> "Prover":
+    """What builds firmware for `board` and runs it.
+
+    Raises `ConfigError` for settings that do not go together, `InfraFailure` when a program is missing.
+    """
+    if settings.link != "serial" and (settings.port, settings.flasher, settings.probe) != (None, "auto", None):
+        raise ConfigError(
+            f"port, flasher and probe are for a board on a serial line, not for {settings.link}; leave them out, or "
+            "use link serial"
+        )
+    from automcu.deploy.images import FirmwareOptions
+    from automcu.deploy.prover import Prover
+
+    kernels = None if settings.kernels == "auto" else settings.kernels
+    options = FirmwareOptions(kernels, settings.keep_constant_channels)
+    return Prover(board, _toolchain(settings), _link(board, settings), options)
+
+
+def _toolchain(settings: ProverSettings) -> "Toolchain":
+    if settings.link == "host":
+        from automcu.deploy.toolchain.host import HostToolchain
+
+        return HostToolchain()
+    if settings.toolchain == "gcc":
+        from automcu.deploy.toolchain.gcc import ArmGccToolchain
+
+        return ArmGccToolchain()
+    from automcu.deploy.toolchain.zig import ZigToolchain
+
+    return ZigToolchain()
+
+
+def _link(board: Board, settings: ProverSettings) -> "BoardLink":
+    match settings.link:
+        case "virtual":
+            from automcu.deploy.boards.virtual import VirtualBoard
+
+            return VirtualBoard(board)
+        case "qemu":
+            from automcu.deploy.boards.qemu import QemuBoard
+
+            return QemuBoard(board)
+        case "serial":
+            from automcu.deploy.boards.flashing.flasher import find_flasher
+            from automcu.deploy.boards.serial import SerialBoard
+
+            return SerialBoard(board, settings.port, find_flasher(board, settings.flasher))
+        case "host":
+            from automcu.deploy.boards.host import HostBoard
+
+            return HostBoard()

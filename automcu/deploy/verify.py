@@ -1,0 +1,156 @@
+"""`automcu verify`: every claim of a bundle checked again, on whatever machine it has come to."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from automcu.architecture import Task
+from automcu.board import Board
+from automcu.board_table import load_board
+from automcu.deploy.boards.virtual import VirtualBoard
+from automcu.deploy.bundle import EVIDENCE, read_bundle, require_digests
+from automcu.deploy.deployer import MODEL, SAMPLES, image_name
+from automcu.deploy.evidence import Evidence, read_evidence
+from automcu.deploy.prover import run_samples
+from automcu.deploy.samples import Samples, read_samples
+from automcu.deploy.toolchain.elf import read_image
+from automcu.errors import AutoMCUError, CandidateFailure, DataError, OutputError
+from automcu.export.interpreter import accuracy, images_to_int8, run_bytes, run_int8
+from automcu.feasibility.planner_tier import PlannerTier
+from automcu.graph.kernel_sets import kernel_set_for
+from automcu.graph.tflite.reader import read_tflite
+
+_TIME_LIMIT_S = 1_200.0
+TestImages = Callable[[Task], tuple[np.ndarray, np.ndarray]]
+"""The test images (uint8, NHWC) and labels of a task; raises `DataError` where they are not at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One claim: it holds, it does not, or it could not be checked; `told` says in a sentence what was found."""
+
+    claim: str
+    outcome: Literal["holds", "fails", "not checked"]
+    told: str
+
+
+def verify_bundle(path: Path, test_images: TestImages, processes: int) -> Iterator[Finding]:
+    """The findings on the bundle in a folder or a zip file, as they come; a bundle whose bytes are not those that its
+    evidence lists ends with that.
+
+    `processes` interpreters measure the accuracy. Raises `OutputError` when there is no bundle to check.
+    """
+    files = read_bundle(path)
+    evidence = read_evidence(files[EVIDENCE])
+    intact = _finding("every file is as listed", lambda: _intact(path, files, evidence))
+    yield intact
+    if intact.outcome == "fails":
+        return
+    yield _finding("it fits the board", lambda: _fits(files, evidence))
+    yield _finding("the model gives the expected outputs", lambda: _model_runs(files, evidence))
+    yield _finding("the firmware gives the expected outputs", lambda: _firmware_runs(files, evidence))
+    yield _finding("it is as accurate as stated", lambda: _accurate(files, evidence, test_images, processes))
+
+
+class _NotChecked(Exception):
+    """Why a claim could not be checked."""
+
+
+def _finding(claim: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(claim, "holds", check())
+    except (_NotChecked, DataError) as reason:
+        return Finding(claim, "not checked", str(reason))
+    except AutoMCUError as error:
+        return Finding(claim, "fails", str(error))
+
+
+def _intact(path: Path, files: Mapping[str, bytes], evidence: Evidence) -> str:
+    listed = {name: {"bytes": digest.bytes, "sha256": digest.sha256} for name, digest in evidence.files.items()}
+    require_digests(path, files, listed)
+    return (
+        f"{len(files) - 1} files; SHA-256 of {EVIDENCE} is {hashlib.sha256(files[EVIDENCE]).hexdigest()}, which the "
+        "journal of the run holds too"
+    )
+
+
+def _board(evidence: Evidence) -> Board:
+    """The board from this machine's table: memory that the evidence claims is not believed."""
+    board = load_board(evidence.board.name)
+    if board.regions != evidence.board.regions or board.core != evidence.board.core:
+        raise OutputError(
+            f"the evidence states another core or other memory for {board.name} than the board table; use the AutoMCU "
+            "version that made the bundle"
+        )
+    return board
+
+
+def _fits(files: Mapping[str, bytes], evidence: Evidence) -> str:
+    board = _board(evidence)
+    report = PlannerTier(kernel_set_for(board.core)).report(read_tflite(files[MODEL]), lambda: Path())
+    if report.graph_fingerprint != evidence.report.graph_fingerprint:
+        raise CandidateFailure("the report of the evidence is of another network; get the bundle again from its source")
+    if broken := evidence.budget.on(board).violations(report):
+        raise CandidateFailure(f"{broken[0]}; take a larger board or a smaller network")
+    return f"RAM {report.ram_bytes:,} B and Flash {report.flash_bytes:,} B by tier {report.tier}, within the budget"
+
+
+def _samples(files: Mapping[str, bytes]) -> Samples:
+    if SAMPLES not in files:
+        raise OutputError(f"the bundle holds no {SAMPLES}; get it again from its source")
+    return read_samples(files[SAMPLES], read_tflite(files[MODEL]))
+
+
+def _model_runs(files: Mapping[str, bytes], evidence: Evidence) -> str:
+    samples = _samples(files)
+    outputs = run_bytes(files[MODEL], samples.inputs, processes=1, time_limit_s=_TIME_LIMIT_S)
+    _require_equal(outputs, samples.outputs, "tflite-micro")
+    return f"{len(outputs)} of {len(outputs)} samples, byte for byte, by tflite-micro on this machine"
+
+
+def _firmware_runs(files: Mapping[str, bytes], evidence: Evidence) -> str:
+    name = image_name(evidence.board)
+    if name not in files:
+        raise _NotChecked(f"the bundle holds no firmware ({evidence.unverified or 'none was built'})")
+    samples = _samples(files)
+    board = _board(evidence)
+    run = run_samples(
+        VirtualBoard(board),
+        read_image(files[name], evidence.measurement.toolchain if evidence.measurement else ""),
+        hashlib.sha256(files[MODEL]).hexdigest(),
+        samples,
+    )
+    if run.matching < run.checked:
+        raise CandidateFailure(f"only {run.matching} of {run.checked} outputs are equal; do not ship this bundle")
+    return (
+        f"{run.matching} of {run.checked} samples, byte for byte, on the virtual {board.name}; stack "
+        f"{run.stack_peak_bytes:,} of {run.stack_bytes:,} B"
+    )
+
+
+def _accurate(files: Mapping[str, bytes], evidence: Evidence, test_images: TestImages, processes: int) -> str:
+    design = evidence.design
+    if design is None:
+        raise _NotChecked("the bundle states no accuracy")
+    images, labels = test_images(design.task)
+    images, labels = images[: design.test.images], labels[: design.test.images]
+    outputs = run_int8(files[MODEL], images_to_int8(images), processes, _TIME_LIMIT_S)
+    measured = accuracy(outputs, labels)
+    if measured != design.test.int8_accuracy:
+        raise CandidateFailure(
+            f"int8 accuracy is {measured:.2%} on {len(labels):,} test images, not {design.test.int8_accuracy:.2%}; do "
+            "not ship this bundle"
+        )
+    return f"int8 accuracy {measured:.2%} on {len(labels):,} test images"
+
+
+def _require_equal(outputs: np.ndarray, expected: np.ndarray, what: str) -> None:
+    matching = int((outputs == expected).all(axis=1).sum())
+    if matching < len(expected):
+        raise CandidateFailure(
+            f"only {matching} of {len(expected)} outputs of {what} are equal; do not ship this bundle"
+        )

@@ -4,8 +4,8 @@ from math import prod
 
 import numpy as np
 
-from automcu.deploy.emit.kernel_set import Call, Layer, portable_files
-from automcu.deploy.emit.requantize import activation_range, channel_scales, single_scale
+from automcu.deploy.emit.kernel_set import Call, Fields, Layer, portable_files
+from automcu.graph.requantize import activation_range, channel_scales, quantize_multiplier
 
 
 def conv(layer: Layer) -> Call:
@@ -14,42 +14,38 @@ def conv(layer: Layer) -> Call:
     assert window is not None
     if window.kernel == window.stride == (1, 1):
         _, height, width, depth = layer.inputs[0].shape
-        return _dense(layer, height * width, depth, convolution_scaling(layer))
-    return _convolution(layer, "automcu_conv", folded_bias(layer, (1, 2, 3)))
+        return _dense(layer, height * width, depth)
+    return _convolution(layer, "automcu_conv")
 
 
 def depthwise_conv(layer: Layer) -> Call:
     """DEPTHWISE_CONV_2D."""
-    return _convolution(layer, "automcu_depthwise_conv", folded_bias(layer, (0, 1, 2)))
+    return _convolution(layer, "automcu_depthwise_conv")
 
 
 def fully_connected(layer: Layer) -> Call:
     """FULLY_CONNECTED."""
     units, depth = layer.operator.weights
-    return _dense(layer, prod(layer.output.shape) // units, depth, dense_scaling(layer))
+    return _dense(layer, prod(layer.output.shape) // units, depth)
 
 
-def folded_bias(layer: Layer, axes: tuple[int, ...]) -> np.ndarray | None:
-    """The bias less the input's zero point times each channel's sum of weights (over `axes`), in wrapping int32; None
-    when that is zero throughout and the layer has no bias."""
+def folded_bias(layer: Layer) -> np.ndarray | None:
+    """The bias of each channel less the input's zero point times the sum of the channel's weights, in wrapping int32;
+    None when that is zero throughout and the layer has no bias."""
     constants, zero_point = layer.constants, layer.source.zero_point
     if constants.bias is None and zero_point == 0:
         return None
-    folded: np.ndarray = -zero_point * constants.weights.sum(axes, dtype=np.int64)
-    if constants.bias is not None:
-        folded = folded + constants.bias
-    return folded.astype(np.int32)
+    axes = tuple(range(constants.weights.ndim))
+    others = axes[:-1] if layer.operator.kind == "DEPTHWISE_CONV_2D" else axes[1:]
+    sums: np.ndarray = constants.weights.sum(others, dtype=np.int64)
+    bias = 0 if constants.bias is None else constants.bias.astype(np.int64)
+    return (bias - zero_point * sums).astype(np.int32)
 
 
-def convolution_scaling(layer: Layer) -> list[tuple[int, int]]:
-    """Multiplier and shift of a convolution's channels, or one pair for all."""
-    return channel_scales(layer.source, layer.constants.scales, layer.target)
-
-
-def dense_scaling(layer: Layer) -> list[tuple[int, int]]:
-    """Multiplier and shift of a fully connected layer's units, or one pair for all."""
-    rule = channel_scales if len(layer.constants.scales) > 1 else single_scale
-    return rule(layer.source, layer.constants.scales, layer.target)
+def accumulator_scales(layer: Layer) -> list[tuple[int, int]]:
+    """Multiplier and shift of each output channel, or one pair for all, of a convolution or fully connected layer."""
+    scales = channel_scales(layer.operator.kind, layer.source, layer.constants.scales, layer.target)
+    return [quantize_multiplier(scale) for scale in scales]
 
 
 def scaling_arrays(scales: list[tuple[int, int]]) -> dict[str, np.ndarray]:
@@ -67,42 +63,28 @@ def scaling_field(layer: Layer, scales: list[tuple[int, int]]) -> str:
     )
 
 
-def _weighted(
-    layer: Layer,
-    function: str,
-    struct: str,
-    sizes: dict[str, int],
-    bias: np.ndarray | None,
-    scales: list[tuple[int, int]],
-) -> Call:
-    arrays = {"weights": layer.constants.weights}
+def _dense(layer: Layer, rows: int, depth: int) -> Call:
+    sizes = {"rows": rows, "depth": depth, "units": layer.operator.weights[0]}
+    return _weighted(layer, "automcu_dense", "automcu_dense_parameters", sizes)
+
+
+def _convolution(layer: Layer, function: str) -> Call:
+    return _weighted(layer, function, "automcu_convolution_parameters", convolution_sizes(layer))
+
+
+def _weighted(layer: Layer, function: str, struct: str, sizes: dict[str, int]) -> Call:
+    bias, scales = folded_bias(layer), accumulator_scales(layer)
+    arrays = {"weights": layer.constants.weights, **scaling_arrays(scales)}
     if bias is not None:
         arrays["bias"] = bias
-    return Call(
-        statements=(f"{function}(&{layer.parameters}, {layer.input_pointer()}, {layer.output_pointer});",),
-        files=portable_files(function),
-        arrays=arrays | scaling_arrays(scales),
-        struct=struct,
-        fields={
-            **sizes,
-            "weights": layer.array("weights"),
-            "bias": "0" if bias is None else layer.array("bias"),
-            "scaling": scaling_field(layer, scales),
-        },
-    )
-
-
-def _dense(layer: Layer, rows: int, depth: int, scales: list[tuple[int, int]]) -> Call:
-    units = layer.operator.weights[0]
-    sizes = {"rows": rows, "depth": depth, "units": units}
-    axes = tuple(range(1, len(layer.operator.weights)))
-    return _weighted(layer, "automcu_dense", "automcu_dense_parameters", sizes, folded_bias(layer, axes), scales)
-
-
-def _convolution(layer: Layer, function: str, bias: np.ndarray | None) -> Call:
-    return _weighted(
-        layer, function, "automcu_convolution_parameters", convolution_sizes(layer), bias, convolution_scaling(layer)
-    )
+    fields: Fields = {
+        **sizes,
+        "weights": layer.array("weights"),
+        "bias": "0" if bias is None else layer.array("bias"),
+        "scaling": scaling_field(layer, scales),
+    }
+    statement = f"{function}(&{layer.parameters}, {layer.input_pointer()}, {layer.output_pointer});"
+    return Call((statement,), portable_files(function), arrays, struct, fields)
 
 
 def convolution_sizes(layer: Layer) -> dict[str, int]:

@@ -7,8 +7,8 @@ import numpy as np
 
 from automcu.deploy.emit import tables
 from automcu.deploy.emit.kernel_set import Call, Fields, Layer, portable_files
-from automcu.deploy.emit.requantize import INT8, activation_range, quantize_multiplier, ratio
 from automcu.graph.int8_model import Quantization
+from automcu.graph.requantize import INT8_RANGE, activation_range, quantize_multiplier
 
 _SAME_SCALE = (1 << 30, 1)
 _SUM_BITS = 20
@@ -69,7 +69,7 @@ def prelu(layer: Layer) -> Call:
     fields: Fields = {
         "input_zero_point": source.zero_point,
         "slope_zero_point": slopes.zero_point,
-        "positive": _rescaling(layer, ratio(source, target)),
+        "positive": _rescaling(layer, quantize_multiplier(source.scale / target.scale)),
         "negative": _rescaling(layer, negative),
     }
     return _pairwise(layer, "automcu_prelu", operands, 0, fields)
@@ -80,7 +80,7 @@ def table(layer: Layer) -> Call:
     source, target = layer.source, layer.target
     match layer.operator.kind:
         case "LOGISTIC":
-            if target.zero_point != INT8[0]:
+            if target.zero_point != INT8_RANGE[0]:
                 raise layer.refuse(
                     f"has the output zero point {target.zero_point}, not -128", "convert the network again"
                 )
@@ -124,7 +124,7 @@ def quantize(layer: Layer) -> Call:
         return Call((statement,), portable_files("automcu_float"))
     if target == "float32":
         raise layer.refuse("makes float32", "use DEQUANTIZE for that")
-    lowest, highest = INT8
+    lowest, highest = INT8_RANGE
     return _rescale(layer, lowest, highest)
 
 
@@ -138,7 +138,7 @@ def dequantize(layer: Layer) -> Call:
     return Call((statement,), portable_files("automcu_float"))
 
 
-_ALL = range(INT8[0], INT8[1] + 1)
+_ALL = range(INT8_RANGE[0], INT8_RANGE[1] + 1)
 
 
 def _operands(layer: Layer) -> tuple[tuple[_Operand, _Operand], int]:
@@ -226,9 +226,9 @@ def _rescale(layer: Layer, lowest: int, highest: int) -> Call:
     count = prod(layer.output.shape)
     input_flip, input_zero_point = _as_int8(layer.inputs[0].dtype, layer.source)
     output_flip, output_zero_point = _as_int8(layer.output.dtype, layer.target)
-    multiplier, shift = ratio(layer.source, layer.target)
+    multiplier, shift = quantize_multiplier(layer.source.scale / layer.target.scale)
     addresses = f"{layer.input_pointer()}, {layer.output_pointer}"
-    if (multiplier, shift) == _SAME_SCALE and input_zero_point == output_zero_point and (lowest, highest) == INT8:
+    if (multiplier, shift) == _SAME_SCALE and input_zero_point == output_zero_point and (lowest, highest) == INT8_RANGE:
         if input_flip == output_flip:
             return Call((f"memcpy({layer.output_pointer}, {layer.input_pointer()}, {count});",))
         return Call((f"automcu_flip({addresses}, {count});",), portable_files("automcu_rescale"))

@@ -3,8 +3,8 @@
 from math import prod
 
 from automcu.deploy.emit.kernel_set import Call, Fields, Layer, portable_files
-from automcu.deploy.emit.requantize import INT8, activation_range, quantize_multiplier, ratio
 from automcu.graph.int8 import ELEMENT_BYTES
+from automcu.graph.requantize import INT8_RANGE, activation_range, quantize_multiplier
 
 _MAX_AXES = 4
 _SOFTMAX_BITS = 5
@@ -27,7 +27,7 @@ def reduce_max(layer: Layer) -> Call:
         raise layer.refuse("changes the scale or the zero point", "convert the network again")
     *steps, depth = layer.inputs[0].shape[1:]
     steps = [1] * (2 - len(steps)) + steps
-    return _window(layer, "automcu_max_pool", (*steps, depth), (1, 1), (steps[0], steps[1]), (1, 1), (0, 0), INT8)
+    return _window(layer, "automcu_max_pool", (*steps, depth), (1, 1), (steps[0], steps[1]), (1, 1), (0, 0), INT8_RANGE)
 
 
 def _pool(layer: Layer, kernel: str) -> Call:
@@ -61,7 +61,7 @@ def _window(
 def mean(layer: Layer) -> Call:
     """MEAN over the whole map: one multiplication scales a sum and divides it by its count."""
     count, depth = prod(layer.inputs[0].shape[1:-1]), layer.inputs[0].shape[-1]
-    multiplier, shift = ratio(layer.source, layer.target)
+    multiplier, shift = quantize_multiplier(layer.source.scale / layer.target.scale)
     bits = min(count.bit_length() - 1, 32, 31 + shift)
     fields: Fields = {
         "count": count,
@@ -74,12 +74,13 @@ def mean(layer: Layer) -> Call:
 
 def softmax(layer: Layer) -> Call:
     """SOFTMAX along the last axis."""
-    if (layer.target.scale, layer.target.zero_point) != (1 / 256, INT8[0]):
+    if (layer.target.scale, layer.target.zero_point) != (1 / 256, INT8_RANGE[0]):
         raise layer.refuse("has an output scale other than 1/256 or zero point other than -128", "convert it again")
-    real = min(layer.attributes.beta * layer.source.scale * 2.0 ** (31 - _SOFTMAX_BITS), 2.0**31 - 1)
+    real = layer.attributes.beta * layer.source.scale * 2.0 ** (31 - _SOFTMAX_BITS)
     if real <= 1:
         raise layer.refuse("has a vanishing input scale or beta", "convert the network again")
-    multiplier, shift = quantize_multiplier(real)
+    # Beyond 2^30 one step of the input is more than the scaled range: all but the largest are -infinity.
+    multiplier, shift = quantize_multiplier(real) if real < 2.0**30 else (0, 31)
     *rows, depth = layer.output.shape
     # Inputs this far below the largest are taken as -infinity.
     radius = (((1 << _SOFTMAX_BITS) - 1) << (31 - _SOFTMAX_BITS)) >> shift

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from automcu.deploy.emit.requantize import INT8, divide_by_power, multiply, quantize_multiplier, wrap
 from automcu.graph.int8_model import Quantization
+from automcu.graph.requantize import INT8_RANGE, multiply_by_quantized_multiplier, quantize_multiplier
 
 _ONE = (1 << 31) - 1
 _INPUT_BITS = 4
@@ -21,26 +21,26 @@ def logistic(value: int, source: Quantization) -> int:
     """LOGISTIC of one stored value; the output's scale is 1/256 and its zero point -128."""
     raw = _input(value, source)
     if isinstance(raw, bool):
-        return INT8[raw]
+        return INT8_RANGE[raw]
     if raw == 0:
         result = 1 << 30
     else:
         result = _reciprocal(_exponential(-abs(raw), _INPUT_BITS))
         if raw < 0:
             result = _ONE - result
-    return _clamp(divide_by_power(result, 23) - 128)
+    return _clamp(_divide(result, 23) - 128)
 
 
 def tanh(value: int, source: Quantization) -> int:
     """TANH of one stored value; the output's scale is 1/128 and its zero point 0."""
     raw = _input(value, source)
     if isinstance(raw, bool):
-        return INT8[raw]
+        return INT8_RANGE[raw]
     if raw == 0:
         return 0
     # tanh(x) = (1 - y) / (1 + y) with y = exp(-2x); doubling adds an integer bit.
     result = _saturate((_newton(_exponential(-abs(raw), _INPUT_BITS + 1)) - (1 << 29)) << 2)
-    return _clamp(divide_by_power(result if raw > 0 else -result, 24))
+    return _clamp(_divide(result if raw > 0 else -result, 24))
 
 
 def leaky_relu(value: int, source: Quantization, target: Quantization, alpha: float) -> int:
@@ -49,7 +49,7 @@ def leaky_relu(value: int, source: Quantization, target: Quantization, alpha: fl
     scale = np.float32(source.scale) / np.float32(target.scale)
     if difference < 0:
         scale = np.float32(source.scale) * np.float32(alpha) / np.float32(target.scale)
-    return _clamp(multiply(difference, *quantize_multiplier(float(scale))) + target.zero_point)
+    return _clamp(_multiply(difference, *quantize_multiplier(float(scale))) + target.zero_point)
 
 
 def hard_swish(value: int, source: Quantization, target: Quantization) -> int:
@@ -67,11 +67,11 @@ def hard_swish(value: int, source: Quantization, target: Quantization) -> int:
     if gate_shift > 0:
         gate = _saturate(gate << 1, 16)
     elif gate_shift < 0:
-        gate = divide_by_power(gate, -gate_shift)
+        gate = _divide(gate, -gate_shift)
     gate = (gate + (1 << 15)) >> 1
     product = gate * scaled
     high = product >> 15 if product >= 0 else -(-product >> 15)  # towards zero
-    return _clamp(divide_by_power(high, -output_shift) + target.zero_point)
+    return _clamp(_divide(high, -output_shift) + target.zero_point)
 
 
 def _input(value: int, source: Quantization) -> int | bool:
@@ -81,7 +81,17 @@ def _input(value: int, source: Quantization) -> int | bool:
     difference = value - source.zero_point
     if abs(difference) >= radius:
         return difference > 0
-    return multiply(difference, math.floor(fraction * 2.0**31 + 0.5), shift)
+    return _multiply(difference, math.floor(fraction * 2.0**31 + 0.5), shift)
+
+
+def _multiply(value: int, multiplier: int, shift: int) -> int:
+    return int(multiply_by_quantized_multiplier(np.array(value), multiplier, shift))
+
+
+def _divide(value: int, exponent: int) -> int:
+    """`value` / 2^exponent, rounded half away from zero."""
+    half = (1 << exponent) >> 1
+    return (value + half) >> exponent if value >= 0 else -((half - value) >> exponent)
 
 
 def _product(a: int, b: int) -> int:
@@ -99,7 +109,7 @@ def _exponential(raw: int, integer_bits: int) -> int:
     x = (low << integer_bits) + (1 << 28)
     x2 = _product(x, x)
     x3, x4 = _product(x2, x), _product(x2, x2)
-    series = divide_by_power(_product(divide_by_power(x4, 2) + x3, third) + x2, 1)
+    series = _divide(_product(_divide(x4, 2) + x3, third) + x2, 1)
     result = center + _product(center, x + series)
     for power, factor in enumerate(_EXPONENTIALS[: integer_bits + 2]):
         if remainder & (quarter << power):
@@ -135,4 +145,4 @@ def _high_product(a: int, b: int) -> int:
 
 
 def _clamp(value: int) -> int:
-    return max(INT8[0], min(INT8[1], wrap(value)))
+    return max(INT8_RANGE[0], min(INT8_RANGE[1], value))

@@ -33,21 +33,58 @@ class MemoryRegion:
 
 
 @dataclass(frozen=True, slots=True)
+class RegisterWrite:
+    """One step of a set-up: of the register (32 bits) at `address`, the bits of `clear` become 0, then those of `set`
+    become 1."""
+
+    address: int
+    clear: int
+    set: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uart:
+    """The serial port through which a board talks to the host: the one its debug probe offers as a virtual COM port.
+
+    `stm32_v1` has a data register for both ways (F1, F2, F4, L1), `stm32_v2` one for each (all newer series).
+    `clock_hz` is the clock that its baud rate is divided from, once the board's `set_up` is done. A `low_power` UART
+    (LPUART) divides 256 times that clock.
+    """
+
+    kind: Literal["stm32_v1", "stm32_v2"]
+    address: int
+    clock_hz: int
+    low_power: bool = False
+
+    def divisor(self, baud_rate: int) -> int:
+        """What the baud rate register (BRR) holds for `baud_rate`, at the oversampling by 16 of a reset."""
+        return round(self.clock_hz * (256 if self.low_power else 1) / baud_rate)
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """An STM32 board of the table in `conf/board`.
 
-    `reserved_ram_bytes` (stack, application data) and `reserved_flash_bytes` (the application around the network) are
-    kept away from the network. `stedgeai_target` is the series name ST Edge AI takes, or None where ST supports none.
+    `clock_hz` is the fastest that the core runs, `reset_clock_hz` what it runs on after a reset. `regions` has the RAM
+    regions in the order in which they are preferred for the stack. `set_up` has the writes, in order, that prepare a
+    part after a reset: clocks and pins of its UART, an instruction cache where the part has one. `reserved_ram_bytes`
+    (stack, application data) and `reserved_flash_bytes` (the application around the network) are kept away from the
+    network. `stedgeai_target` is the series name ST Edge AI takes, or None where ST supports none; `openocd` the file
+    of OpenOCD's scripts for the board, or None where it has none.
     """
 
     name: str
     part: str
     core: str
     clock_hz: int
+    reset_clock_hz: int
     regions: tuple[MemoryRegion, ...]
     reserved_ram_bytes: int
     reserved_flash_bytes: int
     stedgeai_target: str | None
+    openocd: str | None
+    set_up: tuple[RegisterWrite, ...]
+    uart: Uart
     source: str
 
     def __post_init__(self) -> None:

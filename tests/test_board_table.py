@@ -41,9 +41,10 @@ def test_a_name_like_none_is_told_where_the_list_is(name: str) -> None:
         ("name: mine\npart: [", "no YAML"),
         ("name: mine\n", "part: field required"),
         ("42", "the file: "),
-        ("name: other\npart: P\ncore: cortex-m4f\nclock_hz: 1\nregions:\n- {name: f, kind: flash, address: 0, "
-         "size_bytes: 1}\n- {name: r, kind: ram, address: 1, size_bytes: 1}\nreserved_ram_bytes: 0\n"
-         "reserved_flash_bytes: 0\nstedgeai_target: null\nsource: s\n", "the same name"),
+        ("name: other\npart: P\ncore: cortex-m4f\nclock_hz: 1\nreset_clock_hz: 1\nregions:\n- {name: f, kind: flash, "
+         "address: 0, size_bytes: 1}\n- {name: r, kind: ram, address: 1, size_bytes: 1}\nreserved_ram_bytes: 0\n"
+         "reserved_flash_bytes: 0\nstedgeai_target: null\nopenocd: null\nset_up: []\nuart: {kind: stm32_v1, "
+         "address: 0, clock_hz: 1}\nsource: s\n", "the same name"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_named(text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ import pytest
 from automcu.board import Board, MemoryRegion
 from automcu.errors import ConfigError
 from automcu.feasibility.choice import Runtime, TierName, TierSettings, choose
+from tests import builders
 
 REGIONS = (MemoryRegion("flash", "flash", 0, 10**6), MemoryRegion("ram", "ram", 0, 10**5))
-BOARD = Board("nucleo_f446re", "STM32F446RET6", "cortex-m4f", 10**8, REGIONS, 0, 0, "stm32f4", "s")
+BOARD = builders.board(name="nucleo_f446re", part="STM32F446RET6", regions=REGIONS, stedgeai_target="stm32f4")
 NO_ST = replace(BOARD, name="stm32l151", part="STM32L151", stedgeai_target=None)
 NOTHING = TierSettings(stedgeai="no-such-program")
 ACCOUNT = {"stmai_username": "someone@example.com", "stmai_password": "secret"}

@@ -14,6 +14,7 @@ from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Conv, Dense, Network
 from automcu.graph.tflite.reader import UnsupportedModel, read_tflite
 from automcu.results import FeasibilityReport
+from tests import builders
 from tests.graph.shared_models import shared
 
 LARGE = Budget(1_000_000, 1_000_000, None)
@@ -164,7 +165,7 @@ def test_gates_for_many_boards_share_their_reports() -> None:
 def test_a_report_is_judged_for_each_board_by_what_the_board_has() -> None:
     def board(ram_bytes: int) -> Board:
         regions = (MemoryRegion("flash", "flash", 0, 10**6), MemoryRegion("ram", "ram", 0, ram_bytes))
-        return Board("b", "p", "cortex-m4f", 1, regions, 100, 0, None, "s")
+        return builders.board(regions=regions, clock_hz=1, reserved_ram_bytes=100)
 
     report = need(8)
     assert judge(report, LARGE, board(report.ram_bytes + 100)).fits

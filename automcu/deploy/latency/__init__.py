@@ -1,0 +1,1 @@
+"""Executed instructions become estimated clock cycles and energy."""

@@ -8,10 +8,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from automcu.architecture import Architecture
-from automcu.board import Board
 from automcu.build import Judge, budget_of, gate_of, judge_of, limits_of, proposer_of, space_of
 from automcu.config import RunConfig, read_config
 from automcu.errors import ConfigError
+from tests import builders
 
 CONF = Path(__file__).parent.parent / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -91,7 +91,7 @@ def test_a_recipe_out_of_range_is_named() -> None:
 
 def test_a_board_without_ram_is_refused() -> None:
     with pytest.raises(ConfigError, match="ram region"):
-        Board("b", "p", "c", 1, (), 0, 0, None, "s")
+        builders.board(regions=())
 
 
 def test_an_llm_proposer_without_an_llm_is_refused_with_the_remedy() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from automcu.deploy.toolchain.objects import ObjectCache
-from automcu.deploy.toolchain.toolchain import ImageTooLarge
+from automcu.deploy.toolchain.toolchain import ImageTooLarge, Project
 from automcu.errors import CandidateFailure, InfraFailure
 from automcu.feasibility.program import run_program
 from automcu.feasibility.temporary import temporary_folder
@@ -42,14 +42,15 @@ _SYSTEM_HEADERS = "system"  # a folder beside the sources, searched after them
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}\.[ch]")
 _OVERFLOWS = (
     re.compile(r"will not fit in region '([^']+)': overflowed by (\d+) bytes"),  # ld.lld
-    re.compile(r"region [`']([^']+)' overflowed by (\d+) bytes"),  # GNU ld
+    re.compile(r"region [`']([^']+)' overflowed by (\d+) bytes?"),  # GNU ld
 )
-_MACHINE_TROUBLE = re.compile(
-    r"no space left|permission denied|input/output error|cannot open|unable to|out of ?memory|cannot allocate|"
-    r"read-only file system|too many open files|internal compiler error|submit a bug report|filenotfound|accessdenied",
-    re.IGNORECASE,
+_SOURCE_ERRORS = (
+    re.compile(r"^[\w.+-]+\.[ch]:\d+:(?:\d+:)? (?:fatal )?error: .*", re.MULTILINE),
+    re.compile(r"^ld\.lld: error: (?!cannot open|failed to|could not).*", re.MULTILINE),
+    re.compile(r"^.*\b(?:undefined reference to|multiple definition of)\b.*", re.MULTILINE),  # GNU ld, as the next
+    re.compile(r"^\S*\bld:(?! ?(?:warning:|cannot |final link failed|.*: in function)).*", re.MULTILINE),
 )
-_ERROR_LINE = re.compile(r"\berror: |undefined reference|multiple definition")
+"""Complaints about the project, the most telling first. All others are about the machine: no space, no such file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,18 @@ def complaint(compiler: Compiler, status: int, output: str) -> Exception:
     if overflows:
         over_bytes, region = max(overflows)
         return ImageTooLarge(region, over_bytes)
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if _ERROR_LINE.search(line)]
-    if status < 0 or not errors or _MACHINE_TROUBLE.search(output):
-        said = (errors or lines or ["nothing"])[0]
-        return InfraFailure(f"{compiler.label} ended with status {status} and said: {said:.300}; {compiler.remedy}")
-    return CandidateFailure(f"{compiler.label} does not build the image: {errors[0]:.300}; report it with the model")
+    said = next((line[0].strip() for form in _SOURCE_ERRORS if (line := form.search(output))), None)
+    if said is not None and status > 0:
+        return CandidateFailure(f"{compiler.label} does not build the image: {said:.300}; report it with the model")
+    lines = output.strip().splitlines() or ["nothing"]
+    return InfraFailure(f"{compiler.label} ended with status {status} and said: {lines[0]:.300}; {compiler.remedy}")
+
+
+def require_script(project: Project) -> str:
+    """The linker script of `project`. Raises `CandidateFailure` where there is none."""
+    if LINKER_SCRIPT not in project.sources:
+        raise CandidateFailure(f"the project has no {LINKER_SCRIPT}; give one with the part's memory regions")
+    return project.sources[LINKER_SCRIPT]
 
 
 def link(compiler: Compiler, sources: Mapping[str, str], cache: ObjectCache) -> bytes:
@@ -122,8 +129,8 @@ def link(compiler: Compiler, sources: Mapping[str, str], cache: ObjectCache) -> 
             system.mkdir()
             (system / "string.h").write_text(STRING_H)
             for name, text in sources.items():
-                (folder / name).write_text(text, encoding="utf-8", newline="\n")
-            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                (folder / name).write_text(text, encoding="utf-8", errors="replace", newline="\n")
+            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
                 for _ in pool.map(lambda unit: _compile(compiler, unit, sources, folder, cache), units):
                     pass
             objects = [_object(unit) for unit in units]
@@ -132,7 +139,7 @@ def link(compiler: Compiler, sources: Mapping[str, str], cache: ObjectCache) -> 
             )
             return (folder / "image.elf").read_bytes()
         except OSError as error:
-            raise InfraFailure(f"files of a build cannot be written ({error.strerror}); free disk space") from error
+            raise InfraFailure(f"a file of the build is not there ({error.strerror}); free disk space") from error
 
 
 def _compile(compiler: Compiler, unit: str, sources: Mapping[str, str], folder: Path, cache: ObjectCache) -> None:

@@ -9,10 +9,11 @@ from automcu.deploy.toolchain.compiler import (
     Compiler,
     link,
     of_core,
+    require_script,
     version_of,
 )
 from automcu.deploy.toolchain.elf import read_image
-from automcu.deploy.toolchain.objects import ObjectCache, cache_folder
+from automcu.deploy.toolchain.objects import ObjectCache, user_objects
 from automcu.deploy.toolchain.toolchain import Image, Project
 from automcu.errors import InfraFailure
 
@@ -33,17 +34,22 @@ class ArmGccToolchain:
 
     name = "gcc"
 
-    def __init__(self, time_limit_seconds: float = 120.0) -> None:
-        """`time_limit_seconds` is for each call of the program. Raises `InfraFailure` when it is not on PATH."""
+    def __init__(self, time_limit_seconds: float = 120.0, objects: ObjectCache | None = None) -> None:
+        """`time_limit_seconds` is for each call of the program; `objects` are this user's unless given.
+
+        Raises `InfraFailure` when it is not on PATH.
+        """
         program = shutil.which(PROGRAM)
         if program is None:
             raise InfraFailure(f"{PROGRAM} is not on PATH; {_REMEDY}")
         self._program = program
         self._time_limit_seconds = time_limit_seconds
+        self._objects = objects or user_objects()
         self.version = version_of([program, "--version"], time_limit_seconds, _REMEDY)
 
     def build(self, project: Project) -> Image:
         """See `Toolchain.build`."""
+        require_script(project)
         compiler = Compiler(
             label=self.version,
             program=(self._program, "-mthumb", *of_core(_CORES, project.core)),
@@ -54,10 +60,10 @@ class ArmGccToolchain:
                 LINKER_SCRIPT,
                 "-Wl,--gc-sections",
                 "-Wl,--build-id=none",
-                "-Wl,-z,max-page-size=4",
+                "-Wl,--nmagic",  # else a segment begins with the headers of the ELF, in front of Flash
             ),
             libraries=("-lgcc",),
             remedy=_REMEDY,
             time_limit_seconds=self._time_limit_seconds,
         )
-        return read_image(link(compiler, project.sources, ObjectCache(cache_folder("objects"))), self.version)
+        return read_image(link(compiler, project.sources, self._objects), self.version)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from automcu.deploy.toolchain.compiler import COMMON_FLAGS, Compiler, link, version_of
-from automcu.deploy.toolchain.objects import ObjectCache, cache_folder
+from automcu.deploy.toolchain.objects import ObjectCache, cache_folder, user_objects
 from automcu.deploy.toolchain.toolchain import Image, Project
 from automcu.deploy.toolchain.zig import PROGRAM as ZIG
 from automcu.errors import InfraFailure
@@ -27,11 +27,15 @@ class HostToolchain:
 
     name = "host"
 
-    def __init__(self, time_limit_seconds: float = 120.0) -> None:
-        """`time_limit_seconds` is for each call of the compiler. Raises `InfraFailure` when none works."""
+    def __init__(self, time_limit_seconds: float = 120.0, objects: ObjectCache | None = None) -> None:
+        """`time_limit_seconds` is for each call of the program; `objects` are this user's unless given.
+
+        Raises `InfraFailure` when none works.
+        """
         found = next((path for name in ("gcc", "cc", "clang") if (path := shutil.which(name))), None)
         self._program: Sequence[str] = (found,) if found else (*ZIG, "cc")
         self._time_limit_seconds = time_limit_seconds
+        self._objects = objects or user_objects()
         self.version = version_of([*self._program, "--version"], time_limit_seconds, _REMEDY)
 
     def build(self, project: Project) -> Image:
@@ -50,7 +54,5 @@ class HostToolchain:
             time_limit_seconds=self._time_limit_seconds,
             variables={"ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")), "ZIG_LOCAL_CACHE_DIR": "zig-cache"},
         )
-        program = link(
-            compiler, {**sources, "board.h": _BOARD_H, "host.c": host_c}, ObjectCache(cache_folder("objects"))
-        )
+        program = link(compiler, {**sources, "board.h": _BOARD_H, "host.c": host_c}, self._objects)
         return Image(program, b"", 0, 0, 0, 0, {}, self.version)

@@ -86,6 +86,11 @@ def _headers(unit: str, sources: Mapping[str, str]) -> set[str]:
     return reached
 
 
+def user_objects() -> ObjectCache:
+    """The cache of this user."""
+    return ObjectCache(cache_folder("objects"))
+
+
 @cache
 def cache_folder(name: str) -> Path:
     """A folder of the user's cache for `name`, that can be written; a temporary one, which ends with this process,

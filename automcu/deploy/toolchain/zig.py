@@ -11,10 +11,11 @@ from automcu.deploy.toolchain.compiler import (
     Compiler,
     link,
     of_core,
+    require_script,
     version_of,
 )
 from automcu.deploy.toolchain.elf import read_image
-from automcu.deploy.toolchain.objects import ObjectCache, cache_folder
+from automcu.deploy.toolchain.objects import ObjectCache, cache_folder, user_objects
 from automcu.deploy.toolchain.toolchain import Image, Project
 
 PROGRAM = (sys.executable, "-P", "-m", "ziglang")
@@ -50,17 +51,23 @@ class ZigToolchain:
 
     name = "zig"
 
-    def __init__(self, time_limit_seconds: float = 300.0, program: Sequence[str] = PROGRAM) -> None:
-        """`time_limit_seconds` is for each call of `program`. Raises `InfraFailure` when there is none."""
+    def __init__(
+        self, time_limit_seconds: float = 300.0, program: Sequence[str] = PROGRAM, objects: ObjectCache | None = None
+    ) -> None:
+        """`time_limit_seconds` is for each call of the program; `objects` are this user's unless given.
+
+        Raises `InfraFailure` when there is none.
+        """
         self._program = tuple(program)
         self._time_limit_seconds = time_limit_seconds
+        self._objects = objects or user_objects()
         self.version = version_of([*self._program, "version"], time_limit_seconds, "install it: pip install ziglang")
 
     def build(self, project: Project) -> Image:
         """See `Toolchain.build`."""
         abi, processor = of_core(_TARGETS, project.core)
         target = ("-target", f"thumb-freestanding-{abi}", f"-mcpu={processor}", "-O2")
-        script = project.sources.get(LINKER_SCRIPT, "")
+        script = require_script(project)
         entry = _ENTRY.search(script)  # zig asks for `_start`, whatever the script says
         compiler = Compiler(
             label=f"zig {self.version}",
@@ -79,4 +86,4 @@ class ZigToolchain:
             variables={"ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")), "ZIG_LOCAL_CACHE_DIR": "zig-cache"},
         )
         sources = {**project.sources, LINKER_SCRIPT: script + _DISCARDED}
-        return read_image(link(compiler, sources, ObjectCache(cache_folder("objects"))), f"zig {self.version}")
+        return read_image(link(compiler, sources, self._objects), f"zig {self.version}")

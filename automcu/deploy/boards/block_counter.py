@@ -67,12 +67,13 @@ class _Counter(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A basic block of Thumb code at `address`, `size_bytes` long, as it was executed in one run of the entry function:
-    how often, how often another block than the next one in memory followed, and the bytes of data that its loads read
-    from Flash. `site` is the block of the entry function that was executed last before, or this one itself."""
+    """A basic block of Thumb code at `address` as it was executed in one run of the entry function: how often, how
+    often another block than the next one in memory followed, and the bytes of data that all its loads read from Flash.
+    `site` is the block of the entry function that was executed last before, or this one itself."""
 
     address: int
     size_bytes: int
+    instructions: int
     site: int
     runs: int
     taken: int
@@ -137,10 +138,11 @@ class BlockCounter:
 
     def blocks(self) -> tuple[Block, ...]:
         """What was executed in the last run, in the order in which it was first seen."""
-        used = self._counter.blocks[: self._counter.used]
         return tuple(
-            Block(block.address, block.bytes, block.site, block.runs, block.taken, block.flash_bytes)
-            for block in used
+            Block(
+                block.address, block.bytes, block.instructions, block.site, block.runs, block.taken, block.flash_bytes
+            )
+            for block in self._counter.blocks[: self._counter.used]
             if block.runs
         )
 

@@ -104,8 +104,8 @@ class _Peripherals:
         self._transmit = transmit
 
     def read(self, engine: Uc, offset: int, size: int, base: int) -> int:
-        """Unicorn's callback; firmware reads and writes whole registers only. A core that is stopped here first ends its
-        basic block."""
+        """Unicorn's callback; firmware reads and writes whole registers only. A core that is stopped here first ends
+        its basic block."""
         reader = self._readers.get(base + offset)
         value = self._memory.get(base + offset, 0) if reader is None else reader()
         if self._polls >= _IDLE_POLLS or (reader == self._status and len(self.sent) >= self.wanted):

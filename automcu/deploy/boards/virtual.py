@@ -7,6 +7,7 @@ from dataclasses import replace
 from automcu.board import Board
 from automcu.deploy.boards.emulator import Emulator
 from automcu.deploy.boards.link import Inference, Unit
+from automcu.deploy.boards.profile import Profile, profile_of
 from automcu.deploy.boards.protocol import ProtocolSession
 from automcu.deploy.toolchain.toolchain import Image
 
@@ -23,6 +24,12 @@ class VirtualSession(ProtocolSession):
     def infer(self, inputs: bytes) -> Inference:
         """See `BoardSession`."""
         return replace(super().infer(inputs), ticks=self._emulator.counter.run_executed)
+
+    def profile(self, inputs: bytes) -> Profile:
+        """What an inference of `inputs` executes, and reads from Flash; raises as `infer`, and takes longer."""
+        with self._emulator.counting_flash_reads():
+            super().infer(inputs)
+        return profile_of(self._image, self._emulator.counter.blocks())
 
 
 class VirtualBoard:

@@ -77,7 +77,7 @@ def _link(board: Board, settings: ProverSettings) -> "BoardLink":
             from automcu.deploy.boards.flashing.flasher import find_flasher
             from automcu.deploy.boards.serial import SerialBoard
 
-            return SerialBoard(board, settings.port, find_flasher(board, settings.flasher))
+            return SerialBoard(board, settings.port, find_flasher(board, settings.flasher), settings.probe)
         case "host":
             from automcu.deploy.boards.host import HostBoard
 

@@ -14,11 +14,9 @@ from automcu.board import Board
 from automcu.deploy.boards.flashing.flasher import Flasher
 from automcu.deploy.boards.link import BoardDisconnected, BoardHung, BoardUnavailable, Unit
 from automcu.deploy.boards.protocol import ProtocolSession
+from automcu.deploy.firmware.project import BAUD_RATE
 from automcu.deploy.toolchain.toolchain import Image
 from automcu.errors import InfraFailure
-
-BAUD_RATE = 115_200
-"""That of the firmware; 8 data bits, no parity, 1 stop bit."""
 
 _ST_VENDOR_ID = 0x0483
 _ST_LINK_PRODUCT_IDS = range(0x3740, 0x3760)
@@ -134,13 +132,13 @@ class SerialBoard:
     def __init__(
         self,
         board: Board,
+        port: str | None,
         flasher: Flasher,
-        port: str | None = None,
         probe: str | None = None,
         limit_seconds: float = 60.0,
     ) -> None:
         """`port` is a device such as `/dev/ttyACM0`, `probe` the serial number of the ST-LINK; each finds the other,
-        and neither is needed where one board is connected. `limit_seconds` holds for one inference."""
+        and neither is needed (None) where one board is connected. `limit_seconds` holds for one inference."""
         self._board = board
         self._flasher = flasher
         self._port = port

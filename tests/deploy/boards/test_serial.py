@@ -119,7 +119,7 @@ class Flashed:
 
 
 def link(desk: Desk, limit_seconds: float = 0.2, then: Callable[[], None] | None = None) -> SerialBoard:
-    return SerialBoard(BOARD, Flashed(then or desk.start), limit_seconds=limit_seconds)
+    return SerialBoard(BOARD, None, Flashed(then or desk.start), limit_seconds=limit_seconds)
 
 
 def st_link(device: str, serial_number: str | None = "066D", vid: int = 0x0483, pid: int = 0x374B) -> ListPortInfo:
@@ -139,7 +139,7 @@ def free(device: str) -> bool:
 
 def test_flash_identify_infer_measure_stop(desk: Desk) -> None:
     flasher = Flashed(desk.start)
-    board: BoardLink = SerialBoard(BOARD, flasher, limit_seconds=0.2)
+    board: BoardLink = SerialBoard(BOARD, None, flasher, limit_seconds=0.2)
     assert board.unit == "cycles" and board.name == "serial"
     with board.open(IMAGE) as session:
         assert session.identify().network_sha256 == SHA256.hex()
@@ -219,7 +219,7 @@ def test_flashing_that_fails_leaves_the_port_free_and_is_not_repeated(desk: Desk
     def fail() -> None:
         raise FlashFailed("x; y")
 
-    board = SerialBoard(BOARD, flasher := Flashed(fail))
+    board = SerialBoard(BOARD, None, flasher := Flashed(fail))
     with pytest.raises(FlashFailed), board.open(IMAGE):
         raise AssertionError
     assert len(flasher.probes) == 1 and free(desk.device)
@@ -253,11 +253,11 @@ def test_two_processes_never_share_a_board(desk: Desk) -> None:
     code = f"import serial; port = serial.Serial({desk.device!r}, exclusive=True); print(1, flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline()
-        board = SerialBoard(BOARD, flasher, limit_seconds=0.2)
+        board = SerialBoard(BOARD, None, flasher, limit_seconds=0.2)
         with pytest.raises(BoardUnavailable, match="in use by another process"), board.open(IMAGE):
             raise AssertionError
     assert flasher.probes == []  # nothing was written to a board that another one uses
-    with SerialBoard(BOARD, flasher, limit_seconds=0.2).open(IMAGE):
+    with SerialBoard(BOARD, None, flasher, limit_seconds=0.2).open(IMAGE):
         pass
 
 

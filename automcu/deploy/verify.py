@@ -29,11 +29,18 @@ TestImages = Callable[[Task], tuple[np.ndarray, np.ndarray]]
 """The test images (uint8, NHWC) and labels of a task; raises `DataError` where they are not at hand."""
 
 
+Claim = Literal["files", "fit", "model", "firmware", "accuracy"]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One claim: it holds, it does not, or it could not be checked; `told` says in a sentence what was found."""
+    """One claim: it holds, it does not, or it could not be checked; `told` says in a sentence what was found.
 
-    claim: str
+    The claims: every file is as listed; the network fits its board; the model gives the expected outputs; the firmware
+    gives them; the model is as accurate as stated.
+    """
+
+    claim: Claim
     outcome: Literal["holds", "fails", "not checked"]
     told: str
 
@@ -46,21 +53,21 @@ def verify_bundle(path: Path, test_images: TestImages, processes: int) -> Iterat
     """
     files = read_bundle(path)
     evidence = read_evidence(files[EVIDENCE])
-    intact = _finding("every file is as listed", lambda: _intact(path, files, evidence))
+    intact = _finding("files", lambda: _intact(path, files, evidence))
     yield intact
     if intact.outcome == "fails":
         return
-    yield _finding("it fits the board", lambda: _fits(files, evidence))
-    yield _finding("the model gives the expected outputs", lambda: _model_runs(files, evidence))
-    yield _finding("the firmware gives the expected outputs", lambda: _firmware_runs(files, evidence))
-    yield _finding("it is as accurate as stated", lambda: _accurate(files, evidence, test_images, processes))
+    yield _finding("fit", lambda: _fits(files, evidence))
+    yield _finding("model", lambda: _model_runs(files, evidence))
+    yield _finding("firmware", lambda: _firmware_runs(files, evidence))
+    yield _finding("accuracy", lambda: _accurate(files, evidence, test_images, processes))
 
 
 class _NotChecked(Exception):
     """Why a claim could not be checked."""
 
 
-def _finding(claim: str, check: Callable[[], str]) -> Finding:
+def _finding(claim: Claim, check: Callable[[], str]) -> Finding:
     try:
         return Finding(claim, "holds", check())
     except (_NotChecked, DataError) as reason:
@@ -72,10 +79,9 @@ def _finding(claim: str, check: Callable[[], str]) -> Finding:
 def _intact(path: Path, files: Mapping[str, bytes], evidence: Evidence) -> str:
     listed = {name: {"bytes": digest.bytes, "sha256": digest.sha256} for name, digest in evidence.files.items()}
     require_digests(path, files, listed)
-    return (
-        f"{len(files) - 1} files; SHA-256 of {EVIDENCE} is {hashlib.sha256(files[EVIDENCE]).hexdigest()}, which the "
-        "journal of the run holds too"
-    )
+    told = f"{len(files) - 1} are as listed; {EVIDENCE} itself has SHA-256"
+    held = "" if evidence.design is None else ", which the journal of the run must hold too"
+    return f"{told} {hashlib.sha256(files[EVIDENCE]).hexdigest()}{held}"
 
 
 def _board(evidence: Evidence) -> Board:
@@ -94,9 +100,13 @@ def _fits(files: Mapping[str, bytes], evidence: Evidence) -> str:
     report = PlannerTier(kernel_set_for(board.core)).report(read_tflite(files[MODEL]), lambda: Path())
     if report.graph_fingerprint != evidence.report.graph_fingerprint:
         raise CandidateFailure("the report of the evidence is of another network; get the bundle again from its source")
+    # a budget above what the board has is cut down to it
     if broken := evidence.budget.on(board).violations(report):
         raise CandidateFailure(f"{broken[0]}; take a larger board or a smaller network")
-    return f"RAM {report.ram_bytes:,} B and Flash {report.flash_bytes:,} B by tier {report.tier}, within the budget"
+    return (
+        f"{board.name}: RAM {report.ram_bytes:,} B and Flash {report.flash_bytes:,} B by tier {report.tier}, within "
+        "the budget"
+    )
 
 
 def _samples(files: Mapping[str, bytes]) -> Samples:
@@ -109,7 +119,9 @@ def _model_runs(files: Mapping[str, bytes], evidence: Evidence) -> str:
     samples = _samples(files)
     outputs = run_bytes(files[MODEL], samples.inputs, processes=1, time_limit_s=_TIME_LIMIT_S)
     _require_equal(outputs, samples.outputs, "tflite-micro")
-    return f"{len(outputs)} of {len(outputs)} samples, byte for byte, by tflite-micro on this machine"
+    return (
+        f"gives the expected outputs for {len(outputs)} of {len(outputs)} samples, byte for byte, by tflite-micro here"
+    )
 
 
 def _firmware_runs(files: Mapping[str, bytes], evidence: Evidence) -> str:
@@ -127,7 +139,8 @@ def _firmware_runs(files: Mapping[str, bytes], evidence: Evidence) -> str:
     if run.matching < run.checked:
         raise CandidateFailure(f"only {run.matching} of {run.checked} outputs are equal; do not ship this bundle")
     return (
-        f"{run.matching} of {run.checked} samples, byte for byte, on the virtual {board.name}; stack "
+        f"gives the expected outputs for {run.matching} of {run.checked} samples, byte for byte, on the virtual "
+        f"{board.name}; stack "
         f"{run.stack_peak_bytes:,} of {run.stack_bytes:,} B"
     )
 
@@ -145,7 +158,7 @@ def _accurate(files: Mapping[str, bytes], evidence: Evidence, test_images: TestI
             f"int8 accuracy is {measured:.2%} on {len(labels):,} test images, not {design.test.int8_accuracy:.2%}; do "
             "not ship this bundle"
         )
-    return f"int8 accuracy {measured:.2%} on {len(labels):,} test images"
+    return f"int8 {measured:.2%} on {len(labels):,} test images"
 
 
 def _require_equal(outputs: np.ndarray, expected: np.ndarray, what: str) -> None:

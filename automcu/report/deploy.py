@@ -53,7 +53,7 @@ def json_deployment(own: OwnModel, board: Board, bundle: Path | None) -> dict[st
 
 def text_finding(finding: Finding) -> str:
     """A line for the screen."""
-    return f"{_MARKS[finding.outcome]:5} {finding.claim}: {finding.told}"
+    return f"{_MARKS[finding.outcome]:5} {finding.claim:8}  {finding.told}"
 
 
 def json_findings(findings: Sequence[Finding]) -> dict[str, Any]:

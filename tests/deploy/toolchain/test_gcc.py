@@ -1,6 +1,5 @@
 import shutil
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from tests.contracts.toolchain import ProgramFailureContract, ToolchainContract
 
 @pytest.mark.skipif(shutil.which(PROGRAM) is None, reason=f"{PROGRAM} is not installed")
 class TestArmGcc(ToolchainContract):
-    @pytest.fixture
-    def make(self) -> Callable[[ObjectCache | None], Toolchain]:
-        return lambda objects: ArmGccToolchain(objects=objects)
+    @staticmethod
+    def make(objects: ObjectCache | None = None) -> Toolchain:
+        return ArmGccToolchain(objects=objects)
 
 
 class TestArmGccThatMisbehaves(ProgramFailureContract):

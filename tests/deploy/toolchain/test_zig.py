@@ -1,5 +1,4 @@
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,9 @@ from tests.contracts.toolchain import ProgramFailureContract, ToolchainContract
 
 
 class TestZig(ToolchainContract):
-    @pytest.fixture
-    def make(self) -> Callable[[ObjectCache | None], Toolchain]:
-        return lambda objects: ZigToolchain(objects=objects)
+    @staticmethod
+    def make(objects: ObjectCache | None = None) -> Toolchain:
+        return ZigToolchain(objects=objects)
 
 
 class TestZigThatMisbehaves(ProgramFailureContract):

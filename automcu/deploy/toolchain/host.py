@@ -49,7 +49,7 @@ class HostToolchain:
             label=self.version,
             program=tuple(self._program),
             compile_flags=COMMON_FLAGS,
-            link_flags=(),
+            link_flags=("-pthread",),
             remedy=_REMEDY,
             time_limit_seconds=self._time_limit_seconds,
             variables={"ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")), "ZIG_LOCAL_CACHE_DIR": "zig-cache"},

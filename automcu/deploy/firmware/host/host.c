@@ -1,6 +1,8 @@
 /* A program of the host in place of a board: the protocol over stdin and stdout. It implements what the firmware has of
- * the core: the serial port, the counter (of nanoseconds) and the stack's figures, which the host does not measure. */
+ * the core: the serial port, the counter (of nanoseconds), and a stack that is painted and measured. */
 #define _POSIX_C_SOURCE 200809L
+#include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,9 +13,13 @@
 #include "uart.h"
 
 #define BUFFER_BYTES 65536
+#define STACK_WORDS (1 << 18)
 
 static uint8_t input[BUFFER_BYTES], output[BUFFER_BYTES];
 static size_t input_next, input_end, output_end;
+
+static uint32_t stack[STACK_WORDS] __attribute__((aligned(4096)));
+static const char *stack_top; /* where the firmware begins; above lies what the host keeps of a thread */
 
 /* Sends what uart_write has gathered; the end of the program when nobody takes it. */
 static void flush(void)
@@ -75,14 +81,19 @@ void counter_wrapped(void)
 
 uint32_t stack_bytes(void)
 {
-    return 0;
+    return (uint32_t)(stack_top - (const char *)stack);
 }
 
 uint32_t stack_peak_bytes(void)
 {
-    return 0;
+    const volatile uint32_t *word = stack;
+    while (*word == STACK_PATTERN) {
+        word++;
+    }
+    return (uint32_t)(stack_top - (const char *)word);
 }
 
+/* The host's libraries have their own: not measured. */
 uint32_t static_ram_bytes(void)
 {
     return 0;
@@ -95,7 +106,28 @@ void core_stop(void)
     exit(0);
 }
 
+static void *firmware(void *unused)
+{
+    (void)unused;
+    stack_top = __builtin_frame_address(0);
+    protocol_run();
+}
+
+/* The firmware has a thread of its own, on the painted stack. This one waits for the end of who started the program: so
+ * that a network which never returns does not outlive it. */
 int main(void)
 {
-    protocol_run();
+    struct pollfd line = {STDIN_FILENO, 0, 0};
+    pthread_attr_t on_stack;
+    pthread_t thread;
+    for (size_t i = 0; i < STACK_WORDS; i++) {
+        stack[i] = STACK_PATTERN;
+    }
+    if (pthread_attr_init(&on_stack) || pthread_attr_setstack(&on_stack, stack, sizeof stack)
+        || pthread_create(&thread, &on_stack, firmware, NULL)) {
+        return 2;
+    }
+    while (poll(&line, 1, -1) <= 0) {
+    }
+    return 0;
 }

@@ -5,8 +5,9 @@ counters (they tell instructions since reset), and as plain memory the other reg
 blocks of 1 KiB that the board's set-up writes to. All else is unmapped: an access to it is a fault, as on the part.
 
 Left out: interrupts (SysTick's never comes) and fault handlers (a fault ends the emulation as a `BoardFault`), timing,
-caches, clocks, the memory protection unit and TrustZone, and the fault that the cores from the Cortex-M3 on have for an
-LDM, STM, LDRD or STRD at an address that is no multiple of four.
+caches, clocks, the memory protection unit and TrustZone. Unicorn is more lenient than the parts in four ways, in which
+only hand-written assembly could err: LDM, STM, LDRD and STRD work at any address, the FPU need not be switched on, the
+Cortex-M0 has CBZ and IT, and the Cortex-M3 the dual multiplications of the M4.
 """
 
 from collections import deque
@@ -32,7 +33,6 @@ from unicorn.unicorn_const import (
     UC_MEM_WRITE,
     UC_MEM_WRITE_PROT,
     UC_MEM_WRITE_UNMAPPED,
-    UC_MODE_MCLASS,
     UC_MODE_THUMB,
     UC_PROT_ALL,
     UC_PROT_EXEC,
@@ -77,7 +77,16 @@ _NOWHERE = 0xFFFF_FFFE
 """An address where no code lies: emulation ends by itself only when the core sleeps for good."""
 _FETCHES = {UC_MEM_FETCH, UC_MEM_FETCH_PROT, UC_MEM_FETCH_UNMAPPED}
 _WRITES = {UC_MEM_WRITE, UC_MEM_WRITE_PROT, UC_MEM_WRITE_UNMAPPED}
-_TRAPS = {1: "an undefined instruction", 2: "an SVC instruction", 7: "a breakpoint instruction"}
+_TRAPS = {
+    1: "an undefined instruction",
+    2: "an SVC instruction",
+    4: "an unaligned access",
+    7: "a breakpoint instruction",
+    8: "a return to no exception",
+    17: "an instruction of a missing coprocessor or FPU",
+    18: "a switch to a state that is not Thumb",
+    22: "an unaligned access",
+}
 """Exceptions of the core by the numbers that Unicorn (QEMU) gives them."""
 
 
@@ -181,7 +190,7 @@ class Emulator:
         self._hung = False
         self._fault: BoardFault | None = None
         self._trouble = _Trouble()
-        self._engine = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
+        self._engine = Uc(UC_ARCH_ARM, UC_MODE_THUMB)  # UC_MODE_MCLASS would make any model a Cortex-M33
         self._engine.ctl_set_cpu_model(_CORES[board.core])
         self._engine.ctl_set_page_size(_PAGE_BYTES)
         self._flash = self._map_memory(board, image)

@@ -137,9 +137,13 @@ def chain(
     for kind, window, weights, bias in layers:
         source = tensors[-1].shape
         size = {"CONV_2D": weights.shape[0], "FULLY_CONNECTED": weights.shape[0]}.get(kind, weights.shape[-1])
-        made = (1, size) if kind == "FULLY_CONNECTED" else (*source[:3], size)
+        made = (1, size) if kind in ("FULLY_CONNECTED", "RESHAPE") else (*source[:3], size)
         tensors.append(Tensor(f"layer{len(operators)}", made, "int8"))
         index = len(operators)
+        if kind == "RESHAPE":
+            operators.append(Operator(f"layer{index}", kind, (index,), index + 1))
+            constants.append(None)
+            continue
         operators.append(Operator(f"layer{index}", kind, (index,), index + 1, weights.shape, len(bias), window, "RELU"))
         scales = np.ones(1, np.float32)
         constants.append(Constants(weights.astype(np.int8), scales, 0, np.array(bias, np.int32)))
@@ -189,6 +193,29 @@ def test_what_only_constants_need_goes_too() -> None:
     narrowed = remove_constant_channels(model)
     assert channels(narrowed) == [2, 1, 1, 3]
     assert narrowed.graph.operators[2].weights == (3, 25)
+
+
+def test_flattening_loses_every_place_of_a_channel(oracle: Oracle) -> None:
+    dense = np.random.default_rng(0).integers(-2, 3, (4, 75))
+    model = chain(
+        ("CONV_2D", VALID, ones(3, 1, 1, 2), [-100, 5_000, -150]),
+        ("RESHAPE", None, ones(75), []),
+        ("FULLY_CONNECTED", None, dense, [0] * 4),
+    )
+    narrowed = remove_constant_channels(model)
+    assert channels(narrowed) == [2, 2, 50, 4]
+    require_same_outputs(oracle, model, narrowed, 0)
+
+
+def test_a_dense_layer_with_scales_keeps_two_units() -> None:
+    """One unit with one scale would be requantized as a layer with one scale in all is, in single precision."""
+    first = ("FULLY_CONNECTED", None, ones(3, 4), [0, -5_000, -5_000])
+    model = chain(first, ("FULLY_CONNECTED", None, ones(2, 3), [0, 0]), shape=(1, 4))
+    assert channels(remove_constant_channels(model)) == [4, 1, 2]
+    dense = model.constants[0]
+    assert dense is not None
+    scaled = replace(model, constants=(replace(dense, scales=np.ones(3, np.float32)), model.constants[1]))
+    assert channels(remove_constant_channels(scaled)) == [4, 2, 2]
 
 
 def test_a_layer_keeps_a_channel_and_the_graph_its_ends() -> None:

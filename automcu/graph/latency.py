@@ -23,19 +23,22 @@ WORK = (
     "depthwise_macs",
     "dense_macs",
     "gathered",
+    "taps",
     "outputs",
     "depthwise_outputs",
     "elements",
     "pooled",
+    "pool_outputs",
     "moved",
     "curved",
     "operators",
 )
 """Kinds of work: multiply-accumulates of convolutions with larger kernels, of 1x1 ones, of depthwise ones and of fully
 connected operators (each of their MACs reads a weight of its own from Flash); input values gathered for a convolution's
-windows, once for all of its output channels; values requantized by convolutions and fully connected operators, and by
-depthwise ones; values that elementwise arithmetic puts out; values that pooling and means read; values copied; values
-that an exponential function gives; operators that do anything."""
+windows, once for all of its output channels; places of a larger kernel times outputs, each of which adds a product for
+every input channel; values requantized by convolutions and fully connected operators, and by depthwise ones; values
+that elementwise arithmetic puts out; values that pooling and means read, and put out; values copied; values that an
+exponential function gives; operators that do anything."""
 _PLACE = {kind: place for place, kind in enumerate(WORK)}
 
 _NOTHING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
@@ -56,7 +59,11 @@ def work(graph: Int8Graph, operator: Operator) -> tuple[float, ...]:
         case "CONV_2D":
             channels, height, width, taken = operator.weights
             window = height * width * taken
-            done[_PLACE["pointwise_macs" if height == width == 1 else "conv_macs"]] = made * window
+            if height == width == 1:
+                done[_PLACE["pointwise_macs"]] = made * taken
+            else:
+                done[_PLACE["conv_macs"]] = made * window
+                done[_PLACE["taps"]] = made * height * width
             done[_PLACE["gathered"]] = made * window / channels
             done[_PLACE["outputs"]] = made
         case "DEPTHWISE_CONV_2D":
@@ -67,8 +74,10 @@ def work(graph: Int8Graph, operator: Operator) -> tuple[float, ...]:
             done[_PLACE["outputs"]] = made
         case kind if kind in _POOLING and operator.window is not None:
             done[_PLACE["pooled"]] = made * prod(operator.window.kernel)
+            done[_PLACE["pool_outputs"]] = made
         case kind if kind in _REDUCING:
             done[_PLACE["pooled"]] = prod(graph.tensors[operator.inputs[0]].shape)
+            done[_PLACE["pool_outputs"]] = made
         case kind if kind in _MOVING:
             done[_PLACE["moved"]] = made
         case kind if kind in _CURVED:
@@ -86,13 +95,13 @@ def graph_work(graph: Int8Graph) -> tuple[float, ...]:
 CYCLES: Mapping[Runtime, Mapping[str, tuple[float, ...]]] = {
     "automcu": {},
     "st": {
-        "cortex-m4f": (1.16, 1.07, 6.23, 2.13, 1.77, 15.5, 14.2, 74.7, 7.02, 2.47, 249.0, 585.0),
-        "cortex-m7f": (0.815, 0.75, 4.36, 1.49, 1.24, 10.9, 9.96, 52.3, 4.91, 1.73, 174.0, 409.0),
-        "cortex-m33f": (1.03, 0.951, 5.53, 1.89, 1.57, 13.8, 12.6, 66.3, 6.23, 2.19, 221.0, 519.0),
+        "cortex-m4f": (1.13, 1.04, 6.03, 2.12, 1.83, 0.367, 17.7, 14.0, 71.9, 5.43, 17.5, 2.41, 239.0, 566.0),
+        "cortex-m7f": (0.788, 0.728, 4.21, 1.48, 1.28, 0.256, 12.4, 9.76, 50.2, 3.79, 12.2, 1.68, 167.0, 396.0),
+        "cortex-m33f": (1.0, 0.925, 5.35, 1.88, 1.63, 0.325, 15.7, 12.4, 63.8, 4.82, 15.5, 2.14, 212.0, 503.0),
     },
     "tflm": {
-        "cortex-m4f": (2.9, 2.3, 12.0, 3.51, 4.74, 40.1, 35.2, 208.0, 13.9, 5.93, 613.0, 1450.0),
-        "cortex-m33f": (2.53, 2.0, 10.4, 3.06, 4.13, 34.9, 30.7, 181.0, 12.1, 5.17, 534.0, 1260.0),
+        "cortex-m4f": (2.82, 2.19, 11.5, 3.48, 4.9, 0.979, 45.3, 34.3, 202.0, 10.9, 40.6, 5.79, 591.0, 1410.0),
+        "cortex-m33f": (2.45, 1.91, 10.0, 3.03, 4.27, 0.854, 39.5, 29.9, 176.0, 9.51, 35.4, 5.04, 515.0, 1230.0),
     },
 }
 """Clock cycles for one of each kind of `WORK`, in turn, by runtime and core. `st` and `tflm` are fitted on measured

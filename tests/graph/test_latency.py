@@ -39,6 +39,7 @@ def test_work_of_an_operator_is_counted_by_kind() -> None:
     assert _worked("CONV_2D", (1, 8, 8, 4), (1, 8, 8, 16), weights=(16, 3, 3, 4), window=window) == {
         "conv_macs": 64 * 16 * 36,
         "gathered": 64 * 36,
+        "taps": 64 * 16 * 9,
         "outputs": 64 * 16,
         "operators": 1,
     }
@@ -59,8 +60,16 @@ def test_work_of_an_operator_is_counted_by_kind() -> None:
         "operators": 1,
     }
     pooled = Window((4, 4), (4, 4), "VALID")
-    assert _worked("MAX_POOL_2D", (1, 8, 8, 4), (1, 2, 2, 4), window=pooled) == {"pooled": 16 * 16, "operators": 1}
-    assert _worked("MEAN", (1, 8, 8, 4), (1, 4)) == {"pooled": 256, "operators": 1}
+    assert _worked("MAX_POOL_2D", (1, 8, 8, 4), (1, 2, 2, 4), window=pooled) == {
+        "pooled": 16 * 16,
+        "pool_outputs": 16,
+        "operators": 1,
+    }
+    assert _worked("MEAN", (1, 8, 8, 4), (1, 4)) == {
+        "pooled": 256,
+        "pool_outputs": 4,
+        "operators": 1,
+    }
     assert _worked("PAD", (1, 8, 8, 4), (1, 9, 9, 4)) == {"moved": 324, "operators": 1}
     assert _worked("SOFTMAX", (1, 10), (1, 10)) == {"curved": 10, "operators": 1}
     assert _worked("RELU6", (1, 10), (1, 10)) == {"elements": 10, "operators": 1}

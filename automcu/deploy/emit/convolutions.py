@@ -15,7 +15,7 @@ def conv(layer: Layer) -> Call:
     if window.kernel == window.stride == (1, 1):
         _, height, width, depth = layer.inputs[0].shape
         return _dense(layer, height * width, depth)
-    return _convolution(layer, "automcu_conv")
+    return _convolution(layer, "automcu_conv", "automcu_dot")
 
 
 def depthwise_conv(layer: Layer) -> Call:
@@ -65,14 +65,14 @@ def scaling_field(layer: Layer, scales: list[tuple[int, int]]) -> str:
 
 def _dense(layer: Layer, rows: int, depth: int) -> Call:
     sizes = {"rows": rows, "depth": depth, "units": layer.operator.weights[0]}
-    return _weighted(layer, "automcu_dense", "automcu_dense_parameters", sizes)
+    return _weighted(layer, ("automcu_dense", "automcu_dot"), "automcu_dense_parameters", sizes)
 
 
-def _convolution(layer: Layer, function: str) -> Call:
-    return _weighted(layer, function, "automcu_convolution_parameters", convolution_sizes(layer))
+def _convolution(layer: Layer, *kernels: str) -> Call:
+    return _weighted(layer, kernels, "automcu_convolution_parameters", convolution_sizes(layer))
 
 
-def _weighted(layer: Layer, function: str, struct: str, sizes: dict[str, int]) -> Call:
+def _weighted(layer: Layer, kernels: tuple[str, ...], struct: str, sizes: dict[str, int]) -> Call:
     bias, scales = folded_bias(layer), accumulator_scales(layer)
     arrays = {"weights": layer.constants.weights, **scaling_arrays(scales)}
     if bias is not None:
@@ -83,8 +83,8 @@ def _weighted(layer: Layer, function: str, struct: str, sizes: dict[str, int]) -
         "bias": "0" if bias is None else layer.array("bias"),
         "scaling": scaling_field(layer, scales),
     }
-    statement = f"{function}(&{layer.parameters}, {layer.input_pointer()}, {layer.output_pointer});"
-    return Call((statement,), portable_files(function), arrays, struct, fields)
+    statement = f"{kernels[0]}(&{layer.parameters}, {layer.input_pointer()}, {layer.output_pointer});"
+    return Call((statement,), portable_files(*kernels), arrays, struct, fields)
 
 
 def convolution_sizes(layer: Layer) -> dict[str, int]:

@@ -140,9 +140,9 @@ class Call:
     fields: Fields | None = None
 
 
-def portable_files(kernel: str) -> tuple[Path, ...]:
-    """The header of the portable kernels, and the source `kernel`."""
-    return PORTABLE_HEADER, PORTABLE / f"{kernel}.c"
+def portable_files(*kernels: str) -> tuple[Path, ...]:
+    """The header of the portable kernels, and the sources of `kernels`."""
+    return PORTABLE_HEADER, *(PORTABLE / f"{kernel}.c" for kernel in kernels)
 
 
 class KernelCalls(Protocol):

@@ -1,77 +1,94 @@
 #include "automcu_kernels.h"
 
-/* The dot products of `rows` runs of `run` inputs with the kernels of two output channels, runs being `input_step` and
- * `kernel_step` apart; added to sums[0] and sums[1]. */
-static void dot_products(const int8_t *input, const int8_t *weights, const int8_t *other, int32_t rows, int32_t run,
-                         int32_t input_step, int32_t kernel_step, uint32_t sums[2])
+/* The part of a window inside the map, along one axis: from `first` up to `end`. */
+typedef struct {
+    int32_t first, end;
+} part;
+
+static part clip(int32_t start, int32_t kernel, int32_t extent)
 {
-    uint32_t sum0 = sums[0], sum1 = sums[1];
-    for (int32_t row = 0; row < rows; row++) {
-        for (int32_t i = 0; i < run; i++) {
-            const int32_t x = input[i];
-            sum0 += (uint32_t)(x * weights[i]);
-            sum1 += (uint32_t)(x * other[i]);
-        }
-        input += input_step;
-        weights += kernel_step;
-        other += kernel_step;
-    }
-    sums[0] = sum0;
-    sums[1] = sum1;
+    const part inside = {start < 0 ? -start : 0, extent - start < kernel ? extent - start : kernel};
+    return inside;
 }
 
-/* The sum of `rows` runs of `run` weights, runs being `step` apart. */
-static int32_t weight_sum(const int8_t *weights, int32_t rows, int32_t run, int32_t step)
+static int32_t same(part a, part b)
+{
+    return a.first == b.first && a.end == b.end;
+}
+
+/* The sum of the weights from `kernel` up to `end` that `runs` leave out, of which the first begins at `inside`. */
+static int32_t left_out(const int8_t *kernel, const int8_t *end, const int8_t *inside, const automcu_runs *runs)
 {
     int32_t sum = 0;
-    for (int32_t row = 0; row < rows; row++) {
-        for (int32_t i = 0; i < run; i++) {
-            sum += weights[i];
+    for (int32_t row = 0; row <= runs->rows; row++) {
+        const int8_t *stop = row == runs->rows ? end : inside;
+#pragma GCC unroll 1
+        while (kernel < stop) {
+            sum += *kernel++;
         }
-        weights += step;
+        kernel += row == runs->rows ? 0 : runs->run;
+        inside += runs->run + runs->weight_gap;
     }
     return sum;
 }
 
-/* A window's part inside the map is read in runs of whole pixels, two output channels at a time. The rest would hold
- * the input's zero point, so that its weights are summed and multiplied by that once. */
+/* Two windows and two output channels at a time. The windows are clipped alike: one above the other, else side by side;
+ * a window without such a neighbour, and an odd last channel, is its own partner and computed, and stored, twice. What
+ * is clipped would hold the input's zero point: its weights are summed and multiplied by that once. */
 void automcu_conv(const automcu_convolution_parameters *parameters, const int8_t *restrict input,
                   int8_t *restrict output)
 {
     const automcu_convolution_parameters p = *parameters;
     const int32_t kernel_row = p.kernel_width * p.input_depth, kernel = p.kernel_height * kernel_row;
-    const int32_t input_row = p.input_width * p.input_depth;
-    for (int32_t y = -p.top, row = 0; row < p.output_height; row++, y += p.stride_height) {
-        const int32_t first_row = y < 0 ? -y : 0;
-        const int32_t end_row = p.input_height - y < p.kernel_height ? p.input_height - y : p.kernel_height;
-        for (int32_t x = -p.left, column = 0; column < p.output_width; column++, x += p.stride_width) {
-            const int32_t first = (x < 0 ? -x : 0) * p.input_depth;
-            const int32_t end = p.input_width - x < p.kernel_width ? (p.input_width - x) * p.input_depth : kernel_row;
-            const int32_t rows = end_row - first_row, run = end - first;
-            const int32_t skips = p.input_zero_point != 0 && rows * run != kernel;
-            const int8_t *inside = input + (y + first_row) * input_row + x * p.input_depth + first;
+    const int32_t input_row = p.input_width * p.input_depth, output_row = p.output_width * p.output_depth;
+    int32_t rows_done;
+    for (int32_t row = 0; row < p.output_height; row += rows_done) {
+        const int32_t y = row * p.stride_height - p.top;
+        const part high = clip(y, p.kernel_height, p.input_height);
+        rows_done = row + 1 < p.output_height && same(high, clip(y + p.stride_height, p.kernel_height, p.input_height))
+                        ? 2
+                        : 1;
+        int32_t columns_done;
+        for (int32_t column = 0; column < p.output_width; column += columns_done) {
+            const int32_t x = column * p.stride_width - p.left;
+            const part wide = clip(x, p.kernel_width, p.input_width);
+            int32_t input_step = 0, output_step = 0; /* to the partner */
+            columns_done = 1;
+            if (rows_done == 2) {
+                input_step = p.stride_height * input_row;
+                output_step = output_row;
+            } else if (column + 1 < p.output_width &&
+                       same(wide, clip(x + p.stride_width, p.kernel_width, p.input_width))) {
+                input_step = p.stride_width * p.input_depth;
+                output_step = p.output_depth;
+                columns_done = 2;
+            }
+            const int32_t run = (wide.end - wide.first) * p.input_depth;
+            const automcu_runs runs = {high.end - high.first, run, input_row - run, kernel_row - run};
+            const int32_t skips = p.input_zero_point != 0 && runs.rows * run != kernel;
+            const int32_t offset = high.first * kernel_row + wide.first * p.input_depth;
+            const int8_t *inside = input + (y + high.first) * input_row + (x + wide.first) * p.input_depth;
             const int8_t *weights = p.weights;
-            const int32_t *multiplier = p.scaling.multiplier;
-            const int8_t *shift = p.scaling.shift;
+            int8_t *pixel = output + column * p.output_depth;
             for (int32_t channel = 0; channel < p.output_depth; channel += 2) {
-                const int32_t second = channel + 1 < p.output_depth; /* an odd last channel is computed twice */
-                const int32_t offset = first_row * kernel_row + first, other = second ? kernel : 0;
-                uint32_t sums[2] = {0, 0};
+                const int32_t next = channel + 1 < p.output_depth;
+                const int8_t *other = weights + next * kernel;
+                uint32_t first = 0, second = 0;
                 if (p.bias) {
-                    sums[0] = (uint32_t)p.bias[channel];
-                    sums[1] = (uint32_t)p.bias[channel + second];
+                    first = (uint32_t)p.bias[channel];
+                    second = (uint32_t)p.bias[channel + next];
                 }
-                dot_products(inside, weights + offset, weights + other + offset, rows, run, input_row, kernel_row, sums);
-                for (int32_t i = 0; i <= second; i++, weights += kernel) {
-                    if (skips) {
-                        sums[i] += (uint32_t)(p.input_zero_point * (weight_sum(weights, 1, kernel, 0) -
-                                                                    weight_sum(weights + offset, rows, run, kernel_row)));
-                    }
-                    *output++ = automcu_output(&p.scaling, (int32_t)sums[i], *multiplier, *shift);
-                    multiplier += p.scaling.step;
-                    shift += p.scaling.step;
+                for (int32_t i = 0; skips && i < 2; i++) {
+                    const int8_t *start = i ? other : weights;
+                    const int32_t padding = left_out(start, start + kernel, start + offset, &runs);
+                    *(i ? &second : &first) += (uint32_t)(p.input_zero_point * padding);
                 }
+                uint32_t sums[4] = {first, second, first, second};
+                automcu_dot(inside, inside + input_step, weights + offset, other + offset, &runs, sums);
+                automcu_store(&p.scaling, sums, channel, next, pixel, pixel + output_step);
+                weights += 2 * kernel;
             }
         }
+        output += rows_done * output_row;
     }
 }

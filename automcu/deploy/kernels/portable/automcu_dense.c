@@ -1,39 +1,27 @@
 #include "automcu_kernels.h"
 
-/* output[row][unit] = scaled(bias[unit] + input[row][0..depth) . weights[unit][0..depth)), two units at a time. */
+/* output[row][unit] = scaled(bias[unit] + input[row][0..depth) . weights[unit][0..depth)), two rows and two units at a
+ * time. An odd last row or unit is its own partner: it is computed, and stored, twice. */
 void automcu_dense(const automcu_dense_parameters *parameters, const int8_t *restrict input, int8_t *restrict output)
 {
-    const automcu_scaling scaling = parameters->scaling;
-    const int32_t depth = parameters->depth, units = parameters->units;
-    for (int32_t row = 0; row < parameters->rows; row++) {
-        const int8_t *weights = parameters->weights;
-        const int32_t *bias = parameters->bias, *multiplier = scaling.multiplier;
-        const int8_t *shift = scaling.shift;
-        for (int32_t unit = 0; unit < units; unit += 2) {
-            /* An odd last unit is computed twice, stored once. */
-            const int32_t second = unit + 1 < units;
-            const int8_t *other = weights + (second ? depth : 0);
-            uint32_t sum0 = 0, sum1 = 0;
-            for (int32_t i = 0; i < depth; i++) {
-                const int32_t x = input[i];
-                sum0 += (uint32_t)(x * weights[i]);
-                sum1 += (uint32_t)(x * other[i]);
+    const automcu_dense_parameters p = *parameters;
+    const automcu_runs runs = {1, p.depth, 0, 0};
+    for (int32_t row = 0; row < p.rows; row += 2) {
+        const int32_t next_row = row + 1 < p.rows;
+        const int8_t *weights = p.weights;
+        int8_t *below = output + next_row * p.units;
+        for (int32_t unit = 0; unit < p.units; unit += 2) {
+            const int32_t next = unit + 1 < p.units;
+            uint32_t sums[4] = {0, 0, 0, 0};
+            if (p.bias) {
+                sums[0] = sums[2] = (uint32_t)p.bias[unit];
+                sums[1] = sums[3] = (uint32_t)p.bias[unit + next];
             }
-            if (bias) {
-                sum0 += (uint32_t)bias[0];
-                sum1 += (uint32_t)bias[second];
-                bias += 2;
-            }
-            *output++ = automcu_output(&scaling, (int32_t)sum0, *multiplier, *shift);
-            multiplier += scaling.step;
-            shift += scaling.step;
-            if (second) {
-                *output++ = automcu_output(&scaling, (int32_t)sum1, *multiplier, *shift);
-            }
-            multiplier += scaling.step;
-            shift += scaling.step;
-            weights += 2 * depth;
+            automcu_dot(input, input + next_row * p.depth, weights, weights + next * p.depth, &runs, sums);
+            automcu_store(&p.scaling, sums, unit, next, output, below);
+            weights += 2 * p.depth;
         }
-        input += depth;
+        input += 2 * p.depth;
+        output += 2 * p.units;
     }
 }

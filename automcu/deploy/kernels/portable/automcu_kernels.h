@@ -122,6 +122,16 @@ typedef struct {
     int32_t sizes[4], steps[4];
 } automcu_transpose_parameters;
 
+/* `rows` runs of `run` inputs and weights each; from the end of one run to the next it is `input_gap` and
+ * `weight_gap`. */
+typedef struct {
+    int32_t rows, run, input_gap, weight_gap;
+} automcu_runs;
+
+/* Adds the four dot products of two windows and two kernels: sums[0] += x0 . w0, [1] x0 . w1, [2] x1 . w0, [3]
+ * x1 . w1, in wrapping 32 bits. There is at least one run, and at least one element in it. */
+void automcu_dot(const int8_t *x0, const int8_t *x1, const int8_t *w0, const int8_t *w1, const automcu_runs *runs,
+                 uint32_t sums[4]);
 void automcu_dense(const automcu_dense_parameters *parameters, const int8_t *input, int8_t *output);
 void automcu_conv(const automcu_convolution_parameters *parameters, const int8_t *input, int8_t *output);
 void automcu_depthwise_conv(const automcu_convolution_parameters *parameters, const int8_t *input, int8_t *output);
@@ -181,6 +191,18 @@ static inline int8_t automcu_output(const automcu_scaling *scaling, int32_t accu
 {
     int32_t scaled = automcu_requantize(accumulator, multiplier, shift) + scaling->zero_point;
     return (int8_t)automcu_clamp(scaled, scaling->minimum, scaling->maximum);
+}
+
+/* Stores the four sums of `automcu_dot`: channels c and c + next of two pixels. */
+static inline void automcu_store(const automcu_scaling *scaling, const uint32_t sums[4], int32_t c, int32_t next,
+                                 int8_t *pixel, int8_t *partner)
+{
+    for (int32_t i = 0, channel = c; i < 2; i++, channel = c + next) {
+        const int32_t multiplier = scaling->multiplier[channel * scaling->step];
+        const int32_t shift = scaling->shift[channel * scaling->step];
+        pixel[channel] = automcu_output(scaling, (int32_t)sums[i], multiplier, shift);
+        partner[channel] = automcu_output(scaling, (int32_t)sums[i + 2], multiplier, shift);
+    }
 }
 
 static inline int32_t automcu_apply(const automcu_rescaling *rescaling, int32_t x)

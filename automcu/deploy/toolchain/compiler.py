@@ -28,8 +28,8 @@ COMMON_FLAGS = (
 """For every compiler and machine."""
 SECTION_FLAGS = ("-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables")
 """For images: the linker can drop what is not used, and nothing unwinds the stack."""
-STRING_H = """/* For toolchains without a C library: what the firmware or the compiler's own library defines. */
-#ifndef AUTOMCU_STRING_H
+NO_LIBRARY = {
+    "string.h": """#ifndef AUTOMCU_STRING_H
 #define AUTOMCU_STRING_H
 #include <stddef.h>
 void *memcpy(void *to, const void *from, size_t bytes);
@@ -37,15 +37,18 @@ void *memmove(void *to, const void *from, size_t bytes);
 void *memset(void *to, int value, size_t bytes);
 int memcmp(const void *left, const void *right, size_t bytes);
 #endif
-"""
-_SYSTEM_HEADERS = "system"  # a folder beside the sources, searched after them
+""",
+    "math.h": "/* Included by CMSIS-NN, which uses nothing of it. */\n",
+}
+"""Headers of a C library, for toolchains without one: what the firmware, or a compiler's own library, defines."""
+_SYSTEM = "system"  # a folder beside the sources, searched after them
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}\.[ch]")
 _OVERFLOWS = (
     re.compile(r"will not fit in region '([^']+)': overflowed by (\d+) bytes"),  # ld.lld
     re.compile(r"region [`']([^']+)' overflowed by (\d+) bytes?"),  # GNU ld
 )
 _SOURCE_ERRORS = (
-    re.compile(r"^[\w.+-]+\.[ch]:\d+:(?:\d+:)? (?:fatal )?error: .*", re.MULTILINE),
+    re.compile(r"^\S+\.[ch]:\d+:(?:\d+:)? (?:fatal )?error: .*", re.MULTILINE),
     re.compile(r"^ld\.lld: error: (?!cannot open|failed to|could not).*", re.MULTILINE),
     re.compile(r"^.*\b(?:undefined reference to|multiple definition of)\b.*", re.MULTILINE),  # GNU ld, as the next
     re.compile(r"^\S*\bld:(?! ?(?:warning:|cannot |final link failed|.*: in function)).*", re.MULTILINE),
@@ -56,8 +59,8 @@ _SOURCE_ERRORS = (
 @dataclass(frozen=True, slots=True)
 class Compiler:
     """A compiler and how it is called. `label` is its name and version; `program` the start of every command;
-    `libraries` come last in that of the linker; `variables` are what it needs in its environment, `remedy` is what
-    helps where it does not work."""
+    `libraries` come last in that of the linker; `headers` are those of the system that it lacks; `variables` are what
+    it needs in its environment, `remedy` is what helps where it does not work."""
 
     label: str
     program: tuple[str, ...]
@@ -66,6 +69,7 @@ class Compiler:
     remedy: str
     time_limit_seconds: float
     libraries: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, command: Sequence[str], folder: Path) -> None:
@@ -125,10 +129,9 @@ def link(compiler: Compiler, sources: Mapping[str, str], cache: ObjectCache) -> 
         raise CandidateFailure("there is no .c file to compile; give the sources of the network and the firmware")
     with temporary_folder() as folder:
         try:
-            system = folder / _SYSTEM_HEADERS
-            system.mkdir()
-            (system / "string.h").write_text(STRING_H)
-            for name, text in sources.items():
+            (folder / _SYSTEM).mkdir()
+            files = {**sources} | {f"{_SYSTEM}/{name}": text for name, text in compiler.headers.items()}
+            for name, text in files.items():
                 (folder / name).write_text(text, encoding="utf-8", errors="replace", newline="\n")
             with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
                 for _ in pool.map(lambda unit: _compile(compiler, unit, sources, folder, cache), units):
@@ -144,8 +147,8 @@ def link(compiler: Compiler, sources: Mapping[str, str], cache: ObjectCache) -> 
 
 def _compile(compiler: Compiler, unit: str, sources: Mapping[str, str], folder: Path, cache: ObjectCache) -> None:
     """Put the object of `unit` into `folder`."""
-    command = [*compiler.program, *compiler.compile_flags, "-I.", "-isystem", _SYSTEM_HEADERS]
-    key = cache.key([compiler.label, STRING_H, *command], unit, sources)
+    command = [*compiler.program, *compiler.compile_flags, "-I.", "-isystem", _SYSTEM]
+    key = cache.key([compiler.label, *compiler.headers.values(), *command], unit, sources)
     path = folder / _object(unit)
     if (known := cache.get(key)) is not None:
         path.write_bytes(known)

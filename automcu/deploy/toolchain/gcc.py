@@ -5,6 +5,7 @@ import shutil
 from automcu.deploy.toolchain.compiler import (
     COMMON_FLAGS,
     LINKER_SCRIPT,
+    NO_LIBRARY,
     SECTION_FLAGS,
     Compiler,
     link,
@@ -19,7 +20,7 @@ from automcu.errors import InfraFailure
 
 PROGRAM = "arm-none-eabi-gcc"
 _REMEDY = "install Arm's GNU toolchain, or use toolchain zig, which is installed with AutoMCU"
-_CORES = {
+CORES = {
     "cortex-m0": ("-mcpu=cortex-m0", "-mfloat-abi=soft"),
     "cortex-m0+": ("-mcpu=cortex-m0plus", "-mfloat-abi=soft"),
     "cortex-m3": ("-mcpu=cortex-m3", "-mfloat-abi=soft"),
@@ -27,6 +28,7 @@ _CORES = {
     "cortex-m7f": ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
     "cortex-m33f": ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
 }
+"""How the compiler is told what the core is, by the board table's name."""
 
 
 class ArmGccToolchain:
@@ -52,7 +54,7 @@ class ArmGccToolchain:
         require_script(project)
         compiler = Compiler(
             label=self.version,
-            program=(self._program, "-mthumb", *of_core(_CORES, project.core)),
+            program=(self._program, "-mthumb", *of_core(CORES, project.core)),
             compile_flags=(*COMMON_FLAGS, *SECTION_FLAGS),
             link_flags=(
                 "-nostdlib",
@@ -63,6 +65,7 @@ class ArmGccToolchain:
                 "-Wl,--nmagic",  # else a segment begins with the headers of the ELF, in front of Flash
             ),
             libraries=("-lgcc",),
+            headers=NO_LIBRARY,
             remedy=_REMEDY,
             time_limit_seconds=self._time_limit_seconds,
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from automcu.deploy.toolchain.compiler import (
     COMMON_FLAGS,
     LINKER_SCRIPT,
+    NO_LIBRARY,
     SECTION_FLAGS,
     Compiler,
     link,
@@ -81,6 +82,7 @@ class ZigToolchain:
                 "-Wl,-z,stack-size=0",
                 *([f"-Wl,-e,{entry[1]}"] if entry else []),
             ),
+            headers=NO_LIBRARY,
             remedy=_REMEDY,
             time_limit_seconds=self._time_limit_seconds,
             variables={"ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")), "ZIG_LOCAL_CACHE_DIR": "zig-cache"},

@@ -1,6 +1,10 @@
 """The firmware as a program of this host: a real network, and programs that misbehave."""
 
 import hashlib
+import os
+import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -134,3 +138,27 @@ def test_zig_stands_in_for_the_hosts_compiler(monkeypatch: pytest.MonkeyPatch, t
         with HostBoard().open(program) as session:
             outputs.append(session.infer(sample).outputs)
     assert outputs[0] == outputs[1]
+
+
+@pytest.mark.slow
+def test_no_program_outlives_who_started_it(tmp_path: Path) -> None:
+    """Not even one that hangs, when the parent is killed."""
+    script = (
+        "from tests.deploy.boards.test_host import HostBoard, image\n"
+        "with HostBoard(60.0).open(image('for (volatile int x = 0;; x++) { }')) as session:\n"
+        "    print(session.identify().clock_hz, flush=True)\n"
+        "    session.infer(bytes(768))\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    root = Path(__file__).parents[3]
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment, cwd=root) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == b"1000000000\n"
+        time.sleep(0.3)
+        assert len(pids_of(tmp_path)) == 1
+        parent.kill()
+    deadline = time.monotonic() + 5.0
+    while pids_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert pids_of(tmp_path) == []
+    for folder in tmp_path.iterdir():
+        shutil.rmtree(folder)  # which the parent could not do

@@ -46,6 +46,10 @@ def test_overflows(output: str, region: str, over_bytes: int) -> None:
     [
         (GNU_UNDEFINED, "main.c:(.text.reset+0x1c): undefined reference to `gone'"),
         ("ld.lld: error: undefined symbol: gone\n>>> referenced by main.c\n", "ld.lld: error: undefined symbol: gone"),
+        (
+            "In file included from a.c:31:\n./b.h:10:10: fatal error: 'c.h' file not found\n",
+            "./b.h:10:10: fatal error: 'c.h'",
+        ),
         ("a.c:1:2: warning: w\nb.c:3:4: error: e\nc.c:1:1: error: f\n", "b.c:3:4: error: e"),
         (
             "/usr/bin/ld:link.ld:3: syntax error\ncollect2: error: ld returned 1 exit status\n",

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
 from automcu.board import Board
+from automcu.deploy.firmware.project import BAUD_RATE
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "conf/board").glob("*.yaml"))
@@ -70,6 +72,67 @@ def test_file_is_a_sound_memory_map(path: Path) -> None:
         assert a.kind != b.kind or a.address + a.size_bytes < b.address, f"{a.name} and {b.name} are one region"
     assert 0 < board.reserved_ram_bytes < board.ram_bytes
     assert 0 <= board.reserved_flash_bytes < board.flash_bytes
+
+
+# Set-up writes as the files state and explain them: address, bits to clear and to set, and the comment behind.
+WRITE = re.compile(
+    r"^  - \{address: (0x[0-9A-F]{8}), clear: (0x[0-9A-F]{8}), set: (0x[0-9A-F]{8})\}  # (\w+): (.+)$", re.M
+)
+GPIOA = {0x40020000, 0x42020000, 0x48000000, 0x50000000, 0x58020000}
+"""Where the first port lies, by series; the others follow at 1 KiB."""
+
+
+def pins(words: str) -> list[tuple[int, int]]:
+    """Number and alternate function (0 where none is said) of the pins in a comment such as `PA2 AF7, PA3 AF7`."""
+    return [(int(pin), int(function or 0)) for pin, function in re.findall(r"P[A-K](\d+)(?: AF(\d+))?", words)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_set_up_writes_do_what_their_comments_say(path: Path) -> None:
+    writes = [(*(int(text, 16) for text in found[:3]), *found[3:]) for found in WRITE.findall(path.read_text())]
+    assert [(write.address, write.clear, write.set) for write in load(path).set_up] == [found[:3] for found in writes]
+    switched, functions = "", []
+    for address, clear, to_set, register, words in writes:
+        assert 0x4000_0000 <= address < 0x6000_0000 and address % 4 == 0  # peripherals, in all of Cortex-M
+        if port := re.fullmatch(r"GPIO([A-K])_(MODER|AFRL|AFRH)", register):
+            base = address & ~0x3FF
+            assert base - 0x400 * (ord(port[1]) - ord("A")) in GPIOA
+            assert f"GPIO{port[1]}" in switched
+            assert address - base == {"MODER": 0x00, "AFRL": 0x20, "AFRH": 0x24}[port[2]]
+            bits, values = (2, [(pin, 2) for pin, _ in pins(words)]) if port[2] == "MODER" else (4, pins(words))
+            assert clear == sum((2**bits - 1) << bits * pin % 32 for pin, _ in values)
+            assert to_set == sum(value << bits * pin % 32 for pin, value in values)
+            functions += [pin for pin, _ in values] if port[2] != "MODER" else []
+        else:
+            switched += words
+            assert to_set and (clear == 0 or clear & to_set == to_set)
+    modes = [pin for *_, register, words in writes if register.endswith("MODER") for pin, _ in pins(words)]
+    assert len(functions) == 2 and sorted(functions) == sorted(modes)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_serial_port_fits_the_part(path: Path) -> None:
+    board, text = load(path), path.read_text()
+    told = re.search(r"^uart:  # ((?:LP)?US?ART\d), TX (P[A-K]\d+), RX (P[A-K]\d+): (.+)$", text, re.M)
+    assert told is not None  # which one, its pins, and where that is written
+    port, transmit, receive, _ = told.groups()
+    assert f": {port} on" in text and all(f"{pin} AF" in text for pin in (transmit, receive))
+    assert board.uart.low_power == port.startswith("LP")
+    old = board.part.startswith(("STM32F1", "STM32F2", "STM32F4", "STM32L1"))
+    assert board.uart.kind == ("stm32_v1" if old else "stm32_v2")
+    assert 0x4000_0000 <= board.uart.address < 0x6000_0000 and board.uart.address % 0x400 == 0
+    assert board.uart.clock_hz == (16 * 10**6 if "HSI16 on" in text else board.reset_clock_hz)
+    assert board.reset_clock_hz <= board.clock_hz
+    divisor = board.uart.divisor(BAUD_RATE)
+    assert (0x300 if board.uart.low_power else 16) <= divisor < (2**20 if board.uart.low_power else 2**16)
+    rate = board.uart.clock_hz * (256 if board.uart.low_power else 1) / divisor
+    assert abs(rate / BAUD_RATE - 1) < 0.012  # a receiver takes 3.7 % of both sides together
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_openocd_files_are_named_as_openocd_finds_them(path: Path) -> None:
+    openocd = load(path).openocd
+    assert openocd is None or re.fullmatch(r"(board|target)/[a-z0-9_-]+\.cfg", openocd)
 
 
 def test_every_listed_board_has_its_file(listed: dict[str, dict[str, str]]) -> None:

@@ -10,10 +10,13 @@ One statement a line, in the dialect that GNU ld and LLVM's lld share. What goes
 """
 
 from automcu.board import Board, MemoryRegion
+from automcu.errors import ConfigError
 
 STATIC_BYTES = 64
 """What `.data` and `.bss` may take of `Board.reserved_ram_bytes`; the stack has the rest. The firmware's own variables
 take 12 bytes, and generated networks have none beside their arena."""
+LEAST_STACK_BYTES = 256
+"""Below this a fault could not be reported. The firmware itself takes 80 bytes at most, AutoMCU's kernels 300."""
 
 
 def arena_region(board: Board) -> MemoryRegion:
@@ -29,7 +32,13 @@ def stack_region(board: Board) -> MemoryRegion:
 
 
 def linker_script(board: Board) -> str:
-    """The text of `link.ld` for `board`."""
+    """The text of `link.ld` for `board`. Raises `ConfigError` where its reserve leaves no room for a stack."""
+    stack_bytes = board.reserved_ram_bytes - STATIC_BYTES
+    if stack_bytes < LEAST_STACK_BYTES:
+        raise ConfigError(
+            f"board {board.name} reserves {board.reserved_ram_bytes} bytes of RAM, too few for the firmware's stack; "
+            f"set board.reserved_ram_bytes to {STATIC_BYTES + LEAST_STACK_BYTES} or more"
+        )
     flash = max((region for region in board.regions if region.kind == "flash"), key=lambda region: region.size_bytes)
     memory = "\n".join(
         f"  {region.name} ({'rx' if region.kind == 'flash' else 'rw'}) : ORIGIN = {region.address:#010x},"
@@ -42,7 +51,7 @@ def linker_script(board: Board) -> str:
         flash=flash.name,
         arena=arena_region(board).name,
         stack=stack_region(board).name,
-        stack_bytes=board.reserved_ram_bytes - STATIC_BYTES,
+        stack_bytes=stack_bytes,
         static_bytes=STATIC_BYTES,
     )
 

@@ -22,6 +22,7 @@
  * frame's CRC tells. */
 void uart_start(void)
 {
+    CR1 = 0; /* a boot loader may have left it on */
     CR3 = CR3_OVRDIS;
     BRR = UART_BAUD_DIVISOR;
     CR1 = CR1_UE | CR1_TE | CR1_RE;

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from mmap import mmap
 from pathlib import Path
 
 from unicorn.arm_const import UC_ARM_REG_LR
@@ -89,15 +90,13 @@ class BlockCounter:
     def __init__(self, engine: Uc, entry: int, entry_end: int) -> None:
         """Raises `BoardUnavailable` when this host cannot compile or load the counter."""
         self._library = _library()
-        self._counter = _Counter(
-            read_memory=_address(uclib.uc_mem_read),
-            read_register=_address(uclib.uc_reg_read),
-            stop=_address(uclib.uc_emu_stop),
-            link_register=UC_ARM_REG_LR,
-            entry=entry,
-            entry_end=entry_end,
-            until_clock=1,
-        )
+        self._counter = _Counter.from_buffer(mmap(-1, ctypes.sizeof(_Counter)))  # takes memory where it is used only
+        self._counter.read_memory = _address(uclib.uc_mem_read)
+        self._counter.read_register = _address(uclib.uc_reg_read)
+        self._counter.stop = _address(uclib.uc_emu_stop)
+        self._counter.link_register = UC_ARM_REG_LR
+        self._counter.entry, self._counter.entry_end = entry, entry_end
+        self._counter.until_clock = 1
         self._hook(engine, UC_HOOK_BLOCK, self._library.count_block, 1, 0)
 
     def limit(self, seconds: float) -> None:

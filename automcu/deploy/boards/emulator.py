@@ -25,6 +25,7 @@ from unicorn.arm_const import (
 )
 from unicorn.unicorn_const import (
     UC_ARCH_ARM,
+    UC_ERR_INSN_INVALID,
     UC_HOOK_INTR,
     UC_HOOK_MEM_INVALID,
     UC_MEM_FETCH,
@@ -44,7 +45,7 @@ from automcu.board import Board
 from automcu.deploy.boards.block_counter import BlockCounter
 from automcu.deploy.boards.faults import fault_at, place
 from automcu.deploy.boards.functions import ENTRY, functions
-from automcu.deploy.boards.link import BoardFault, BoardUnavailable
+from automcu.deploy.boards.link import BoardFault, BoardHung, BoardUnavailable
 from automcu.deploy.toolchain.toolchain import Image
 
 _CORES = {
@@ -171,6 +172,8 @@ class _Trouble:
                 return f"a write of {size} bytes to Flash at {place(address, symbols)}"
             kind = "write" if access in _WRITES else "read"
             return f"a {kind} of {size} bytes at {place(address, symbols)}, outside the part's memory"
+        if error is not None and error.errno == UC_ERR_INSN_INVALID:
+            return "an undefined instruction"
         if self.trap is not None:
             return _TRAPS.get(self.trap, f"exception {self.trap} of the core")
         return f"an instruction that the core cannot execute ({error})"
@@ -221,14 +224,16 @@ class Emulator:
         self._peripherals.received.extend(data)
 
     def close(self) -> None:
-        """See `Transport`. The core runs no more."""
+        """See `Transport`. The core runs no more, and its memory is free."""
         self._hung = True
-        self._engine._callbacks.clear()  # each holds the engine, and so its memory, for ever
-        self._engine._mmio_callbacks.clear()
+        # The callbacks keep the engine in reference cycles, and its memory with it: until when, nobody knows.
+        self._engine._Uc__finalizer()  # type: ignore[attr-defined]
 
     @contextmanager
     def counting_flash_reads(self) -> Iterator[None]:
-        """Also count what is read from Flash as data, in `counter`."""
+        """Also count what is read from Flash as data, in `counter`. Raises `BoardHung` after the end."""
+        if self._hung:
+            raise BoardHung("the virtual board runs no more; open it again")
         with self.counter.counting_flash_reads(self._engine, self._flash.start, self._flash.stop):
             yield
 

@@ -99,25 +99,33 @@ class StEdgeAi:
 
     def _run(self, command: _Command, model: Path) -> StReport:
         with temporary_folder() as folder:
-            out = folder / "out"
-            arguments: list[str | Path] = [self.program, command, "-m", model.resolve(), "--target", self.target]
-            arguments += ["-t", "tflite", "-c", "lossless", "-O", "ram", "-n", "network", "-o", out]
-            arguments += ["-w", folder / "ws", "-v", "1", "--quiet"]
-            done = run_program(arguments, folder, self._time_limit_seconds)
+            called = arguments(self.program, command, model, self.target, folder)
+            done = run_program(called, folder, self._time_limit_seconds)
             if done.status:
                 raise classify_error(done.status, done.output)
-            return _read_reports(out, command)
+            return read_reports(folder / OUT, command)
 
 
-def _read_reports(out: Path, command: _Command) -> StReport:
-    """The report in `network_c_info.json`, or else the text report."""
+OUT = "out"
+"""Where the tool writes its reports and its C code, in the folder where it runs."""
+
+
+def arguments(program: Path, command: str, model: Path, target: str, folder: Path) -> list[str | Path]:
+    """A call of the tool that works in `folder`. All calls compile alike: without loss, for the least RAM."""
+    called: list[str | Path] = [program, command, "-m", model.resolve(), "--target", target]
+    called += ["-t", "tflite", "-c", "lossless", "-O", "ram", "-n", "network", "-o", folder / OUT]
+    return [*called, "-w", folder / "ws", "-v", "1", "--quiet"]
+
+
+def read_reports(out: Path, command: _Command) -> StReport:
+    """The report in `network_c_info.json`, or else the text report. Raises `StToolError` when neither can be read."""
     readers = (("network_c_info.json", read_c_info), (f"network_{command}_report.txt", read_text_report))
     failure = StToolError(
         "ST Edge AI ended without a report that can be read; use a version from X-CUBE-AI 5 to ST Edge AI 4, or "
         "feasibility=planner"
     )
     for name, read in readers:
-        content = _read_file(out, name)
+        content = read_file(out, name)
         if content is not None:
             try:
                 return read(content)
@@ -126,7 +134,7 @@ def _read_reports(out: Path, command: _Command) -> StReport:
     raise failure
 
 
-def _read_file(folder: Path, name: str) -> str | None:
+def read_file(folder: Path, name: str) -> str | None:
     """The text of a regular file that lies in `folder` itself and is not too large; no link is followed."""
     with suppress(OSError):
         inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

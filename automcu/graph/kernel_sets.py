@@ -1,7 +1,7 @@
 """What a set of kernels asks of the memory plan: scratch buffers beside the tensors, by operator."""
 
 from collections.abc import Callable
-from math import prod
+from math import ceil, prod
 from typing import Literal
 
 from automcu.graph.int8 import Int8Graph, Operator
@@ -30,9 +30,36 @@ def _tflm(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
     return ()
 
 
+def _dsp(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
+    output = graph.tensors[operator.output].shape
+    match operator.kind:
+        case "FULLY_CONNECTED":
+            return (_columns(prod(output) // operator.weights[0], operator.weights[1]),)
+        case "CONV_2D":
+            _, height, width, depth = operator.weights
+            columns = _columns(prod(output[:-1]), height * width * depth)
+            if width * depth % 4 == 0 and not _reaches_over(graph, operator):
+                return (columns,)
+            return columns, height * width * depth
+    return ()
+
+
+def _columns(rows: int, depth: int) -> int:
+    """Four rows (or one) of `depth` activations, widened to pairs of int16."""
+    return 4 * ceil(depth / 2) * (4 if rows >= 4 else 1)
+
+
+def _reaches_over(graph: Int8Graph, operator: Operator) -> bool:
+    """Whether some window has columns outside the map."""
+    window = operator.window
+    assert window is not None
+    inside, made = (graph.tensors[tensor].shape[2] for tensor in (operator.inputs[0], operator.output))
+    return window.padding == "SAME" and (made - 1) * window.stride[1] + window.kernel[1] > inside
+
+
 def _none(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
     return ()
 
 
-SCRATCH: dict[KernelSet, Scratch] = {"tflm": _tflm, "portable": _none, "dsp": _none, "cmsis_nn": _none}
+SCRATCH: dict[KernelSet, Scratch] = {"tflm": _tflm, "portable": _none, "dsp": _dsp, "cmsis_nn": _none}
 """The scratch rule of each set."""

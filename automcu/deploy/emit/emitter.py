@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from automcu.deploy.emit.dsp import Dsp
 from automcu.deploy.emit.kernel_set import Call, KernelCalls, Layer, layers
 from automcu.deploy.emit.portable import Portable
 from automcu.errors import CandidateFailure
@@ -15,7 +16,7 @@ from automcu.graph.int8_model import Int8Model
 from automcu.graph.kernel_sets import KernelSet
 from automcu.graph.planner import ALIGNMENT, MemoryPlan
 
-_SETS: dict[KernelSet, type[KernelCalls]] = {"portable": Portable}
+_SETS: dict[KernelSet, type[KernelCalls]] = {"portable": Portable, "dsp": Dsp}
 SUPPORTED: frozenset[str] = Portable.supported
 """The kinds of operators that can be emitted; every kernel set has all of them."""
 _SYMBOL = re.compile(r"[a-z][a-z0-9_]*")

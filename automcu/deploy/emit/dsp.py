@@ -1,0 +1,135 @@
+"""Calls of the kernels for cores with the DSP extension (Cortex-M4, M7, M33), and their orders of weights.
+
+What they cannot compute exactly, or not faster, is left to the portable kernels.
+"""
+
+from collections.abc import Callable
+from math import prod
+
+import numpy as np
+
+from automcu.deploy.emit.convolutions import convolution_sizes
+from automcu.deploy.emit.dsp_scaling import Channels, channels_of
+from automcu.deploy.emit.kernel_set import KERNELS, Call, Fields, Layer
+from automcu.deploy.emit.portable import Portable
+from automcu.graph.int8 import Window
+from automcu.graph.requantize import INT8_RANGE, activation_range
+
+_FOLDER = KERNELS / "dsp"
+_LARGEST_SUM = 1 << 23
+"""256 times a smaller sum fits in 32 bits."""
+
+
+class Dsp:
+    """The kernels of `kernels/dsp`, and the portable ones for the rest."""
+
+    supported = Portable.supported
+
+    def __init__(self) -> None:
+        self._portable = Portable()
+
+    def call(self, layer: Layer) -> Call:
+        """As `KernelCalls.call`."""
+        kernel = _CALLS.get(layer.operator.kind)
+        call = None if kernel is None else kernel(layer)
+        return self._portable.call(layer) if call is None else call
+
+
+def _conv(layer: Layer) -> Call | None:
+    window = layer.operator.window
+    assert window is not None
+    if window.kernel == window.stride == (1, 1):
+        return _dense(layer, prod(layer.output.shape[1:3]))
+    sizes: Fields = {key: size for key, size in convolution_sizes(layer).items() if key != "output_depth"}
+    return _matrix(layer, "automcu_dsp_conv", sizes)
+
+
+def _fully_connected(layer: Layer) -> Call | None:
+    return _dense(layer, prod(layer.output.shape) // layer.operator.weights[0])
+
+
+def _dense(layer: Layer, rows: int) -> Call | None:
+    return _matrix(layer, "automcu_dsp_dense", {"rows": rows})
+
+
+def _matrix(layer: Layer, function: str, fields: Fields) -> Call | None:
+    """A call of a kernel whose parameters begin with an `automcu_dsp_matrix`."""
+    weights = layer.constants.weights.reshape(layer.operator.weights[0], -1)
+    units, depth = weights.shape
+    sums = _sums(weights, 1)
+    channels = channels_of(layer, sums, left_shifts=False)
+    if channels is None:
+        return None
+    weights = np.where(channels.constant[:, np.newaxis], 0, weights)
+    upper = sums[:, 1::2]
+    wide = bool((upper < -_LARGEST_SUM).any() or (upper >= _LARGEST_SUM).any() or (_borrowed(weights) < -128).any())
+    table = np.stack([channels.bias.astype(np.int64) * 2, channels.multiplier, channels.right], axis=1)
+    rounding = 2 * layer.target.zero_point + 1
+    matrix = f"{{{depth}, {units}, {rounding}, {int(wide)}, {layer.array('weights')}, {layer.array('channels')}}}"
+    scratch = [f", {pointer}" for pointer in layer.scratch_pointers]
+    if function == "automcu_dsp_conv" and len(scratch) == 1:
+        scratch.append(", 0")
+    return Call(
+        statements=(
+            f"{function}(&{layer.parameters}, {layer.input_pointer()}, {layer.output_pointer}{''.join(scratch)});",
+            *_clamp(layer),
+        ),
+        files=_files(function, "automcu_dsp_multiply4", "automcu_dsp_multiply1", "automcu_dsp_clamp"),
+        arrays={"weights": paired_weights(weights, wide), "channels": table.astype(np.int32)},
+        struct=f"{function}_parameters",
+        fields={"matrix": matrix, **fields},
+    )
+
+
+def paired_weights(weights: np.ndarray, wide: bool) -> np.ndarray:
+    """Weights (units, depth) as `automcu_dsp_matrix` has them: as many bytes, for two units at a time."""
+    units, depth = weights.shape
+    skipped = depth & 1
+    order = _order(depth)
+    given = np.concatenate([weights, np.zeros((units, 1), np.int8)], axis=1)[:, order]  # index -1: a zero, skipped
+    bytes_ = given.copy()
+    if not wide:
+        bytes_[1::2] = _borrowed(given)
+    pairs = bytes_[: units & ~1].reshape(units // 2, 2, len(order)).transpose(0, 2, 1)[:, skipped:]
+    last = bytes_[units & ~1 :, skipped:]
+    return np.concatenate([pairs.ravel(), last.ravel() if units & 1 else []]).astype(np.int8)
+
+
+def _order(depth: int) -> list[int]:
+    """The order in which `automcu_dsp_expand` puts `depth` activations in pairs; -1 stands for none."""
+    order = [-1, depth - 1] if depth & 1 else []
+    whole = depth & ~3
+    for first in range(0, whole, 4):
+        order += [first, first + 2, first + 1, first + 3]
+    return [*order, *range(whole, depth & ~1)]
+
+
+def _borrowed(weights: np.ndarray) -> np.ndarray:
+    """The upper bytes: weights of each second unit, less 1 where the byte below is negative, whose word half then is
+    the sum of the one and 256 times the other. int16."""
+    upper, lower = weights[1::2].astype(np.int16), weights[0::2]
+    return upper - (lower[: len(upper)] < 0)
+
+
+def _sums(weights: np.ndarray, axes: int | tuple[int, ...]) -> np.ndarray:
+    """The lowest and the highest sum of products of weights, over `axes`, and int8 numbers."""
+    products = weights.astype(np.int64)[np.newaxis] * np.array(INT8_RANGE).reshape(-1, *(1,) * weights.ndim)
+    return np.stack([products.min(0).sum(axes), products.max(0).sum(axes)])
+
+
+def _clamp(layer: Layer) -> tuple[str, ...]:
+    """The call that applies a range narrower than that of int8."""
+    lowest, highest = activation_range(layer.operator.activation, layer.target)
+    if (lowest, highest) == INT8_RANGE:
+        return ()
+    return (f"automcu_dsp_clamp({layer.output_pointer}, {prod(layer.output.shape)}, {lowest}, {highest});",)
+
+
+def _files(*kernels: str) -> tuple:
+    return _FOLDER / "automcu_dsp.h", *(_FOLDER / f"{kernel}.c" for kernel in kernels)
+
+
+_CALLS: dict[str, Callable[[Layer], Call | None]] = {
+    "CONV_2D": _conv,
+    "FULLY_CONNECTED": _fully_connected,
+}

@@ -1,0 +1,121 @@
+/* AutoMCU's int8 kernels for cores with the DSP extension: Cortex-M4, M7, M33.
+ *
+ * Byte for byte the results of TensorFlow Lite Micro's reference kernels. Activations are widened to pairs of int16
+ * once, in scratch memory, for all output channels; weights stay int8, in an order made when the network was emitted.
+ * Word loads from int8 maps and weights may be unaligned, which these cores allow.
+ *
+ * All kernels scale accumulators by the same rule. With m the channel's multiplier, e >= 1 how far its scale shifts
+ * right, z the output's zero point, and x2 = 2 * accumulator, TensorFlow Lite Micro's output before clamping is
+ *
+ *     (h + 2^(e-1) + (z << e) - (x2 < 0)) >> e     with h = (x2 * m + 2^31) >> 32
+ *
+ * (rounded half up, then half away from zero; the sign of x2 serves as that of h since both give 0 where h is 0).
+ * SMMLAR adds (2z + 1) << (e - 1) on the way, SSAT does the last shift. The emitter sees to it that nothing overflows.
+ */
+#ifndef AUTOMCU_DSP_H
+#define AUTOMCU_DSP_H
+
+#include <arm_acle.h>
+#include <stdint.h>
+#include <string.h>
+
+#if !defined(__ARM_FEATURE_DSP) || !defined(__ARM_FEATURE_UNALIGNED)
+#error "these kernels need the DSP extension; use the portable ones"
+#endif
+
+/* A word at any address, of any type. */
+typedef uint32_t __attribute__((may_alias, aligned(1))) automcu_word;
+
+/* Two int16: the lower and the upper half of a word. */
+typedef uint32_t automcu_pair;
+
+/* `units` dot products of `depth` numbers, scaled.
+ *
+ * The `depth` activations are taken as pairs, in the order that `automcu_dsp_expand` makes. For two channels (u, u + 1)
+ * and a pair (i, j), `weights` holds 4 bytes, the halves of a word: w[u][i] + 256 * w[u+1][i], and the same with j. The
+ * word as it is gives sum[u] + 256 * sum[u+1], its lower bytes give sum[u]; one SXTB16 does for four weights. An odd
+ * depth puts the last activation first, without a partner; an odd last channel has two bytes for each pair.
+ * Where 256 * sum[u+1] may not fit in 32 bits, `wide` is set and the bytes are plain.
+ *
+ * `channels` has three numbers for each channel: 2 * bias, where the bias includes minus the input's zero point times
+ * the sum of weights; the multiplier; and e - 1. `rounding` is 2z + 1. */
+typedef struct {
+    int32_t depth, units, rounding, wide;
+    const int8_t *weights;
+    const int32_t *channels;
+} automcu_dsp_matrix;
+
+/* Dense layers: `rows` of `depth` inputs each. */
+typedef struct {
+    automcu_dsp_matrix matrix;
+    int32_t rows;
+} automcu_dsp_dense_parameters;
+
+/* Convolutions. `top` and `left` are the rows and columns of padding, which holds `input_zero_point`. */
+typedef struct {
+    automcu_dsp_matrix matrix;
+    int32_t input_height, input_width, input_depth;
+    int32_t output_height, output_width;
+    int32_t kernel_height, kernel_width;
+    int32_t stride_height, stride_width;
+    int32_t top, left;
+    int32_t input_zero_point;
+} automcu_dsp_conv_parameters;
+
+/* output[row][unit]. `columns`: 16 bytes for each pair of a row's inputs (4 when there are fewer than 4 rows). */
+void automcu_dsp_dense(const automcu_dsp_dense_parameters *parameters, const int8_t *input, int8_t *output,
+                       void *columns);
+
+/* CONV_2D. `columns` as above, a row being a window; `window`: the bytes of one window, needed only when some window
+ * reaches over the left or right edge, or when a row of it has no multiple of 4 bytes. */
+void automcu_dsp_conv(const automcu_dsp_conv_parameters *parameters, const int8_t *input, int8_t *output,
+                      void *columns, int8_t *window);
+
+/* Output of 4 rows: columns[pair][row], output[row * units + unit]. */
+void automcu_dsp_multiply4(const automcu_dsp_matrix *matrix, const automcu_pair *columns, int8_t *output);
+
+/* Output of one row: columns[pair], output[unit]. */
+void automcu_dsp_multiply1(const automcu_dsp_matrix *matrix, const automcu_pair *columns, int8_t *output);
+
+/* Clamp `count` outputs to minimum..maximum. */
+void automcu_dsp_clamp(int8_t *output, int32_t count, int32_t minimum, int32_t maximum);
+
+/* base + ((x * y + 2^31) >> 32) */
+static inline int32_t automcu_dsp_multiply_high(int32_t x, int32_t y, int32_t base)
+{
+    int32_t result;
+    __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(base));
+    return result;
+}
+
+/* The output for twice an accumulator, by the rule above; `shift` is e - 1. */
+static inline int32_t automcu_dsp_output(int32_t doubled, int32_t multiplier, int32_t shift, int32_t rounding)
+{
+    int32_t high = automcu_dsp_multiply_high(doubled, multiplier, (int32_t)((uint32_t)rounding << shift));
+    return __ssat((high + (doubled >> 31)) >> shift >> 1, 8);
+}
+
+/* Widen `count` activations to pairs, each `step` words after the one before: (0, 2), (1, 3) of each four; what is left
+ * as neighbours; an odd last one before all, in the upper half. */
+static inline __attribute__((always_inline)) void automcu_dsp_expand(automcu_pair *to, const int8_t *from,
+                                                                     int32_t count, int32_t step)
+{
+    if (count & 1) {
+        *to = (uint32_t)from[count - 1] << 16;
+        to += step;
+    }
+    const int8_t *end = from + (count & ~3);
+#pragma clang loop unroll_count(2)
+    while (from < end) {
+        uint32_t four = *(const automcu_word *)from;
+        from += 4;
+        to[0] = __sxtb16(four);
+        to[step] = __sxtb16(__ror(four, 8));
+        to += 2 * step;
+    }
+    if (count & 2) {
+        *to = (uint16_t)from[0] | (uint32_t)from[1] << 16;
+    }
+}
+
+#endif

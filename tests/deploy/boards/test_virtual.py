@@ -2,11 +2,14 @@
 
 import gc
 import re
+import time
 from collections import Counter
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import capstone
+import numpy as np
 import pytest
 from unicorn.arm_const import UC_ARM_REG_LR
 from unicorn.unicorn_const import UC_HOOK_CODE
@@ -19,8 +22,13 @@ from automcu.deploy.boards.link import BoardFault, BoardHung, BoardUnavailable
 from automcu.deploy.boards.profile import kinds, mnemonics
 from automcu.deploy.boards.protocol import ProtocolSession
 from automcu.deploy.boards.virtual import VirtualBoard, VirtualSession
+from automcu.deploy.emit.emitter import emit_network
+from automcu.deploy.firmware.project import firmware_project
 from automcu.deploy.toolchain.toolchain import Image
 from automcu.deploy.toolchain.zig import ZigToolchain
+from automcu.export.interpreter import run_bytes
+from automcu.graph.planner import plan_memory
+from automcu.graph.tflite.constants import read_model
 from tests.contracts.board_link import (
     CALL,
     COMPUTE,
@@ -34,6 +42,7 @@ from tests.contracts.board_link import (
     firmware,
     inputs,
 )
+from tests.graph.shared_models import shared
 
 CORES = {
     "cortex-m0": "nucleo_f072rb",
@@ -252,3 +261,22 @@ def test_the_memory_of_a_board_is_freed():
         gc.enable()
     with pytest.raises(BoardHung, match="open it again"):
         session.profile(inputs(COMPUTE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nucleo_g071rb", "nucleo_l4r5zi", "nucleo_u575zi_q"])
+def test_boot_and_32_inferences_of_a_network_of_2_million_macs_take_10_seconds(name):
+    """The keyword model (2.7 million), from reset to the last output."""
+    tflite = shared("mlperf_tiny_models/kws_ref_model.tflite").read_bytes()
+    board, kernels = load_board(name), "portable"
+    model = read_model(tflite)
+    plan = plan_memory(model.graph, in_place_add=True, kernels=kernels)
+    image = ZigToolchain().build(
+        firmware_project(board, emit_network(model, plan, kernels, sha256(tflite).hexdigest()))
+    )
+    samples = np.random.default_rng(0).integers(0, 256, (32, 490), np.uint8)
+    start = time.monotonic()
+    with VirtualBoard(board).open(image) as session:
+        answers = [session.infer(sample.tobytes()) for sample in samples]
+    assert time.monotonic() - start < 10
+    assert [answer.outputs for answer in answers] == [row.tobytes() for row in run_bytes(tflite, samples, 1, 60.0)]

@@ -8,6 +8,13 @@
 
 #include <stdint.h>
 
+/* For inner loops: within a large function they would not get the registers that they need. */
+#if defined(__GNUC__)
+#define AUTOMCU_NOINLINE __attribute__((noinline))
+#else
+#define AUTOMCU_NOINLINE
+#endif
+
 /* From int32 accumulators to int8 outputs: channel c is scaled by multiplier[c * step] * 2^(shift[c * step] - 31),
  * step being 1, or 0 where one scale serves all channels; then zero_point is added, and the sum clamped to
  * minimum..maximum. */

@@ -30,22 +30,21 @@ WORK = (
     "pooled",
     "pool_outputs",
     "moved",
-    "curved",
+    "exponentials",
     "operators",
 )
 """Kinds of work: multiply-accumulates of convolutions with larger kernels, of 1x1 ones, of depthwise ones and of fully
 connected operators (each of their MACs reads a weight of its own from Flash); input values gathered for a convolution's
 windows, once for all of its output channels; places of a larger kernel times outputs, each of which adds a product for
 every input channel; values requantized by convolutions and fully connected operators, and by depthwise ones; values
-that elementwise arithmetic puts out; values that pooling and means read, and put out; values copied; values that an
-exponential function gives; operators that do anything."""
+that elementwise operators put out; values that pooling and means read, and put out; values copied; values that SOFTMAX
+puts out; operators that do anything."""
 _PLACE = {kind: place for place, kind in enumerate(WORK)}
 
 _NOTHING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 _POOLING = frozenset({"AVERAGE_POOL_2D", "MAX_POOL_2D"})
 _REDUCING = frozenset({"MEAN", "REDUCE_MAX"})
 _MOVING = frozenset({"PAD", "CONCATENATION", "TRANSPOSE", "RESIZE_NEAREST_NEIGHBOR"})
-_CURVED = frozenset({"SOFTMAX", "LOGISTIC", "TANH", "HARD_SWISH"})
 
 
 def work(graph: Int8Graph, operator: Operator) -> tuple[float, ...]:
@@ -80,8 +79,8 @@ def work(graph: Int8Graph, operator: Operator) -> tuple[float, ...]:
             done[_PLACE["pool_outputs"]] = made
         case kind if kind in _MOVING:
             done[_PLACE["moved"]] = made
-        case kind if kind in _CURVED:
-            done[_PLACE["curved"]] = made
+        case "SOFTMAX":
+            done[_PLACE["exponentials"]] = made
         case _:
             done[_PLACE["elements"]] = made
     return tuple(done)

@@ -28,7 +28,7 @@ _FIRST_GUESS = dict(
     pooled=4.0,
     pool_outputs=15.0,
     moved=2.0,
-    curved=200.0,
+    exponentials=200.0,
     operators=500.0,
 )
 EXPECTED = np.array([_FIRST_GUESS[kind] for kind in WORK])

@@ -25,8 +25,8 @@ from automcu.deploy.firmware.project import firmware_project
 from automcu.deploy.latency.estimate import CycleEstimate, ExecutedBlock, estimate_cycles
 from automcu.deploy.toolchain.zig import ZigToolchain
 from automcu.graph.costs import costs
-from automcu.graph.int8 import Int8Graph
-from automcu.graph.int8_model import Int8Model
+from automcu.graph.int8 import Int8Graph, Operator
+from automcu.graph.int8_model import Attributes, Int8Model, Quantization
 from automcu.graph.kernel_sets import KernelSet, kernel_set_for
 from automcu.graph.latency import WORK, work
 from automcu.graph.planner import plan_memory
@@ -36,13 +36,14 @@ from benchmarks.random_graphs import random_graphs
 
 HERE = Path(__file__).parent
 BOARDS = {
+    "cortex-m0": "nucleo_f072rb",
     "cortex-m0+": "nucleo_g071rb",
     "cortex-m3": "stm32l151",
     "cortex-m4f": "nucleo_l4r5zi",
     "cortex-m7f": "nucleo_h7a3zi_q",
     "cortex-m33f": "nucleo_u575zi_q",
 }
-"""A board for each core. The Cortex-M0 has the M0+'s instructions."""
+"""A board for each core."""
 LARGEST_MACS = 4_000_000
 SMALLEST_MACS = 20_000
 ROOMY_BYTES = {"flash": 4 << 20, "ram": 1 << 20}
@@ -113,7 +114,21 @@ def random_models(count: int) -> Iterator[Int8Model]:
     graphs = random_graphs("mcu_cnn", 8 * count, seed=0)
     fitting = (graph for graph in graphs if SMALLEST_MACS <= costs(graph).total_macs <= LARGEST_MACS)
     for seed, graph in enumerate(islice(fitting, count)):
-        yield read_model(write_tflite(graph, seed=seed))
+        yield _with_softmax(read_model(write_tflite(graph, seed=seed)))
+
+
+def _with_softmax(model: Int8Model) -> Int8Model:
+    """The space's networks end in logits; those of others mostly in SOFTMAX."""
+    graph = model.graph
+    logits = graph.outputs[0]
+    end = Operator("softmax", "SOFTMAX", (logits,), len(graph.tensors))
+    tensors = (*graph.tensors, replace(graph.tensors[logits], name="softmax"))
+    return Int8Model(
+        graph=Int8Graph(tensors, (*graph.operators, end), graph.inputs, (end.output,)),
+        quantization=(*model.quantization, Quantization(1 / 256, -128)),
+        constants=(*model.constants, None),
+        attributes=(*model.attributes, Attributes()),
+    )
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def test_work_of_an_operator_is_counted_by_kind() -> None:
         "operators": 1,
     }
     assert _worked("PAD", (1, 8, 8, 4), (1, 9, 9, 4)) == {"moved": 324, "operators": 1}
-    assert _worked("SOFTMAX", (1, 10), (1, 10)) == {"curved": 10, "operators": 1}
+    assert _worked("SOFTMAX", (1, 10), (1, 10)) == {"exponentials": 10, "operators": 1}
     assert _worked("RELU6", (1, 10), (1, 10)) == {"elements": 10, "operators": 1}
     assert _worked("RESHAPE", (1, 2, 5), (1, 10)) == {}
 

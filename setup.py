@@ -8,6 +8,7 @@ setup(
     description="Designs int8 neural networks that provably fit an STM32 microcontroller",
     license="Apache-2.0",
     packages=find_packages(include=["automcu", "automcu.*"]),
+    package_data={"automcu.deploy": ["**/*.c", "**/*.h"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         # Decodes the instructions that the virtual board executes.

@@ -19,8 +19,8 @@ KernelsName = Literal["auto", "portable", "dsp", "cmsis_nn"]
 @dataclass(frozen=True, slots=True)
 class ProverSettings:
     """`link` says which board runs the firmware: a virtual one (any board of the table), one that QEMU models, the one
-    wired to `port` (None: the only ST-LINK found), or this host. `flasher` and `probe` (a serial number) are for real
-    boards alone. `kernels` auto takes the fastest that the core can run."""
+    wired to `port` (None: the only ST-LINK found), or this host, which runs the portable kernels alone. `flasher` and
+    `probe` (a serial number) are for real boards. `kernels` auto takes the fastest that the core can run."""
 
     link: LinkName = "virtual"
     toolchain: ToolchainName = "zig"
@@ -45,6 +45,10 @@ def prover_for(board: Board, settings: ProverSettings) -> "Prover":
     from automcu.deploy.prover import Prover
 
     kernels = None if settings.kernels == "auto" else settings.kernels
+    if settings.link == "host":
+        if kernels not in (None, "portable"):
+            raise ConfigError(f"this host cannot run {kernels} kernels; use kernels portable with link host")
+        kernels = "portable"
     options = FirmwareOptions(kernels, settings.keep_constant_channels)
     return Prover(board, _toolchain(settings), _link(board, settings), options)
 

@@ -6,7 +6,10 @@ from statistics import median_low
 
 from automcu.board import Board
 from automcu.deploy.boards.link import BoardLink, BoardSession
+from automcu.deploy.boards.virtual import VirtualSession
 from automcu.deploy.images import Firmware, FirmwareOptions, build_firmware
+from automcu.deploy.latency.energy import inference_millijoules
+from automcu.deploy.latency.estimate import estimate_cycles
 from automcu.deploy.samples import Samples
 from automcu.deploy.toolchain.toolchain import Image, Toolchain
 from automcu.errors import CandidateFailure, InfraFailure
@@ -39,8 +42,12 @@ class Prover:
         return build_firmware(tflite, self.board, self.toolchain, self.options)
 
     def measure(self, firmware: Firmware, samples: Samples) -> Measurement:
-        """What the board says of the firmware. A wrong output is told, not raised; raises as `run_samples`."""
-        run = run_samples(self.link, firmware.image, firmware.network_sha256, samples)
+        """What the board says of the firmware. A wrong output is told, not raised; raises what the link does, and as
+        `run_samples`."""
+        with self.link.open(firmware.image) as session:
+            run = run_samples(session, firmware.network_sha256, samples)
+            cycles, source = self._cycles(session, run, firmware.image, samples)
+        millijoules = None if cycles is None else inference_millijoules(self.board.name, cycles)
         return Measurement(
             board=self.board.name,
             link=self.link.name,
@@ -53,23 +60,34 @@ class Prover:
             arena_bytes=firmware.plan.arena_bytes,
             stack_peak_bytes=run.stack_peak_bytes,
             stack_bytes=run.stack_bytes,
-            latency_ms=None,
-            latency_source="unknown",
-            energy_uj=None,
+            latency_ms=None if cycles is None else 1000 * cycles / self.board.clock_hz,
+            latency_source=source,
+            energy_uj=None if millijoules is None else 1000 * millijoules,
             kernels=firmware.kernels,
             toolchain=firmware.image.toolchain,
             image_sha256=hashlib.sha256(firmware.image.elf).hexdigest(),
         )
 
+    def _cycles(self, session: BoardSession, run: Run, image: Image, samples: Samples) -> tuple[float | None, str]:
+        """Clock cycles of one inference, None where nothing is known, and where they come from."""
+        if isinstance(session, VirtualSession):
+            profile = session.profile(samples.inputs[0].tobytes())
+            estimate = estimate_cycles(profile.blocks, self.board.core, image.constant_bytes)
+            return estimate.cycles, f"estimate: executed instructions by a timing table of the {self.board.core}"
+        if self.link.unit == "cycles":
+            return run.ticks, f"{run.ticks:,} cycles measured on the board, at its full clock"
+        return None, f"unknown: {self.link.name} gives {self.link.unit}, not cycles"
 
-def run_samples(link: BoardLink, image: Image, network_sha256: str, samples: Samples) -> Run:
-    """Run all samples on a board. Raises what the link and its session raise; `InfraFailure` when the board runs
-    another network than `network_sha256` (hex, of the .tflite file), `CandidateFailure` when the stack outgrows its
-    reserve."""
-    with link.open(image) as session:
-        _require_network(session, network_sha256)
-        answers = [session.infer(sample.tobytes()) for sample in samples.inputs]
-        statistics = session.statistics()
+
+def run_samples(session: BoardSession, network_sha256: str, samples: Samples) -> Run:
+    """Run all samples on a board.
+
+    Raises what the session raises; `InfraFailure` when the board runs another network than `network_sha256` (hex, of
+    the .tflite file), `CandidateFailure` when the stack outgrows its reserve.
+    """
+    _require_network(session, network_sha256)
+    answers = [session.infer(sample.tobytes()) for sample in samples.inputs]
+    statistics = session.statistics()
     if statistics.stack_peak_bytes >= statistics.stack_bytes:
         raise CandidateFailure(
             f"the stack took all {statistics.stack_bytes:,} bytes of its reserve; raise the board's reserved_ram_bytes"

@@ -130,12 +130,8 @@ def _firmware_runs(files: Mapping[str, bytes], evidence: Evidence) -> str:
         raise _NotChecked(f"the bundle holds no firmware ({evidence.unverified or 'none was built'})")
     samples = _samples(files)
     board = _board(evidence)
-    run = run_samples(
-        VirtualBoard(board),
-        read_image(files[name], evidence.measurement.toolchain if evidence.measurement else ""),
-        hashlib.sha256(files[MODEL]).hexdigest(),
-        samples,
-    )
+    with VirtualBoard(board).open(read_image(files[name], "of the bundle")) as session:
+        run = run_samples(session, hashlib.sha256(files[MODEL]).hexdigest(), samples)
     if run.matching < run.checked:
         raise CandidateFailure(f"only {run.matching} of {run.checked} outputs are equal; do not ship this bundle")
     return (

@@ -14,6 +14,12 @@ from automcu.graph.tflite.reader import GraphReader, damaged, require_tflite
 
 _CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 """The axis of the weights along which scales may differ."""
+_FIXED = {
+    "LOGISTIC": Quantization(1 / 256, -128),
+    "SOFTMAX": Quantization(1 / 256, -128),
+    "TANH": Quantization(1 / 128, 0),
+}
+"""Quantization of the outputs of kinds whose range is known."""
 _ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255), "int32": (0, 0)}
 
 
@@ -21,19 +27,28 @@ def read_model(data: bytes) -> Int8Model:
     """The network in the .tflite file `data`; its graph is `read_tflite(data)`.
 
     Raises `UnsupportedModel` as `read_tflite` does, and for quantization that is missing, not finite, or not that of
-    TensorFlow's int8 scheme: symmetric weights with one scale for each output channel or one in all, int32 biases.
+    TensorFlow's int8 scheme: symmetric weights with one scale for each output channel or one in all, int32 biases,
+    and outputs of SOFTMAX, LOGISTIC and TANH that hold their whole range.
     """
     require_tflite(data)
     try:
         reader = GraphReader(TfliteFile(data))
         graph = reader.read()
         file = reader.file
+        quantization = tuple(
+            None if file.dtype(number) == "float32" else _quantization(file, number)
+            for number in sorted(reader.tensors)
+        )
+        for raw, operator in zip(reader.raw_operators, graph.operators, strict=True):
+            found, fixed = quantization[operator.output], _FIXED.get(operator.kind)
+            if found is not None and fixed is not None and found != fixed:
+                raise UnsupportedModel(
+                    f"{raw} has the output scale {found.scale} and zero point {found.zero_point} where {fixed.scale} "
+                    f"and {fixed.zero_point} hold its range; {RECONVERT}"
+                )
         return Int8Model(
             graph=graph,
-            quantization=tuple(
-                None if file.dtype(number) == "float32" else _quantization(file, number)
-                for number in sorted(reader.tensors)
-            ),
+            quantization=quantization,
             constants=tuple(map(_constants, reader.raw_operators, graph.operators)),
             attributes=tuple(map(_attributes, reader.raw_operators, graph.operators)),
         )
@@ -75,8 +90,8 @@ def _constants(raw: RawOperator, operator: Operator) -> Constants | None:
         )
     if len(scales) > 1 and file.quantized_axis(number) != _CHANNEL_AXIS[operator.kind]:
         raise UnsupportedModel(f"{raw} has weight scales along axis {file.quantized_axis(number)}; {RECONVERT}")
-    if zero_points.any():
-        raise UnsupportedModel(f"{raw} has weights with a zero point other than 0; {RECONVERT}")
+    if len(zero_points) not in (1, len(scales)) or zero_points.any():
+        raise UnsupportedModel(f"{raw} has weights with zero points other than 0; {RECONVERT}")
     bias = file.values(raw.inputs[2], np.int32) if operator.bias else None
     return Constants(weights, scales, 0, bias)
 
@@ -84,7 +99,10 @@ def _constants(raw: RawOperator, operator: Operator) -> Constants | None:
 def _attributes(raw: RawOperator, operator: Operator) -> Attributes:
     match operator.kind:
         case "SOFTMAX":
-            return Attributes(beta=_finite(raw, raw.options(tflite.SoftmaxOptions()).Beta()))
+            beta = _finite(raw, raw.options(tflite.SoftmaxOptions()).Beta())
+            if beta <= 0:
+                raise UnsupportedModel(f"{raw} has beta {beta}; {RECONVERT}")
+            return Attributes(beta=beta)
         case "LEAKY_RELU":
             return Attributes(alpha=_finite(raw, raw.options(tflite.LeakyReluOptions()).Alpha()))
         case "CONCATENATION":

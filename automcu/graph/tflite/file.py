@@ -170,17 +170,21 @@ class TfliteFile:
         return struct.unpack(f"<{count}i", self._buffer(index).DataAsNumpy().tobytes())
 
     def values(self, index: int, dtype: type[np.generic]) -> np.ndarray:
-        """The data of a constant tensor, flat; shape and type have been checked by `constant`."""
-        return np.frombuffer(self._buffer(index).DataAsNumpy().tobytes(), np.dtype(dtype).newbyteorder("<"))
+        """The data of a constant tensor, flat, as a view of the file, since many operators may share it; shape and type
+        have been checked by `constant`."""
+        stored: np.ndarray = self._buffer(index).DataAsNumpy()
+        return stored.view(np.dtype(dtype).newbyteorder("<"))
 
     def quantization(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scales (float32) and zero points (int64) of a tensor, as many as the file states; a zero point that is left
-        out is 0."""
+        """Scales (float32) and zero points (int64) of a tensor, as many as the file states, as views of it; a zero
+        point that is left out is 0."""
         table = self._tensor(index).Quantization()
         if table is None or not table.ScaleLength():
             raise UnsupportedModel(f"tensor {self.label(index)} has no quantization; {RECONVERT}")
-        scales = np.array(table.ScaleAsNumpy(), np.float32)
-        zero_points = np.array(table.ZeroPointAsNumpy(), np.int64) if table.ZeroPointLength() else np.zeros(1, np.int64)
+        scales = np.asarray(table.ScaleAsNumpy(), np.float32)
+        zero_points = np.zeros(1, np.int64)
+        if table.ZeroPointLength():
+            zero_points = np.asarray(table.ZeroPointAsNumpy(), np.int64)
         return scales, zero_points
 
     def quantized_axis(self, index: int) -> int:

@@ -20,6 +20,8 @@ from automcu.graph.tflite.options import write_options
 
 _SCHEMA_VERSION = 3
 _ALIGNMENT = 16
+_LEFT_OUT = -1
+"""In place of the number of a tensor."""
 _UNTRAINED = Quantization(1 / 128, 0)
 _LARGEST_WEIGHT = 127
 _VERSIONS = {
@@ -201,8 +203,6 @@ class _Writer:
 
     def _version(self, operator: Operator) -> int:
         """The lowest version of the operator that has what it uses."""
-        if operator.kind == "FULLY_CONNECTED" and not operator.bias:
-            return 6
         if operator.kind == "FULLY_CONNECTED" and len(self.graph.tensors[operator.output].shape) > 2:
             return 5  # keeps the dimensions
         return _VERSIONS[operator.kind]
@@ -219,6 +219,8 @@ class _Writer:
             numbers.append(
                 self._constant(f"{operator.name}/bias", constants.bias, tflite.TensorType.INT32, quantization)
             )
+        elif operator.kind == "FULLY_CONNECTED":  # only later versions of it have two inputs
+            numbers.append(_LEFT_OUT)
         return numbers
 
     def _whole_numbers(self, operator: Operator, attributes: Attributes) -> tuple[str, Sequence[int]] | None:

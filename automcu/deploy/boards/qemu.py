@@ -174,8 +174,8 @@ class _Line:
         data = bytearray()
         deadline = time.monotonic() + timeout_seconds
         while len(data) < count and (seconds := deadline - time.monotonic()) > 0:
-            self._line.settimeout(seconds)
             try:
+                self._line.settimeout(seconds)
                 chunk = self._line.recv(count - len(data))
             except TimeoutError:
                 break
@@ -188,8 +188,8 @@ class _Line:
 
     def write(self, data: bytes) -> None:
         """See `Transport`. A board that takes nothing in is one that will not answer: that is told when it does not."""
-        self._line.settimeout(self._limit_seconds)
         try:
+            self._line.settimeout(self._limit_seconds)
             self._line.sendall(data)
         except TimeoutError:
             return

@@ -155,10 +155,8 @@ class SerialBoard:
             self._flasher.flash(self._board, image, port.probe)
             session = ProtocolSession(transport, image.symbols, self._limit_seconds)
             self._check(session, port, expected)
-            try:
-                yield session
-            finally:
-                session.stop()
+            yield session
+            session.stop()
         finally:
             transport.close()
 

@@ -21,6 +21,7 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from automcu.board import Board
 from automcu.board_table import load_board
+from automcu.deploy.boards.emulator import Emulator
 from automcu.deploy.boards.link import (
     BoardDisconnected,
     BoardFault,
@@ -34,7 +35,9 @@ from automcu.deploy.boards.link import (
 from automcu.deploy.boards.protocol import frame
 from automcu.deploy.boards.serial import Port, SerialBoard, SerialTransport, find_port, network_sha256
 from automcu.deploy.toolchain.toolchain import Image
+from automcu.deploy.toolchain.zig import ZigToolchain
 from automcu.errors import InfraFailure
+from tests.contracts.board_link import BoardLinkContract, firmware
 from tests.deploy.boards.test_protocol import SHA256, answer
 from tests.deploy.boards.test_protocol import Board as SimulatedBoard
 
@@ -132,6 +135,60 @@ def free(device: str) -> bool:
     """Whether the port can be opened by one process alone."""
     with serial.Serial(device, exclusive=True):
         return True
+
+
+class EmulatedDesk:
+    """The real firmware at a serial port: flashing starts a virtual board, whose line is the pseudo-terminal."""
+
+    name = "virtual"
+
+    def __init__(self) -> None:
+        self._master, self._slave = pty.openpty()
+        tty.setraw(self._master)
+        self.device = os.ttyname(self._slave)
+        self._emulator: Emulator | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def flash(self, board: Board, image: Image, probe: str | None) -> None:
+        while select.select([self._master], [], [], 0)[0]:  # a part in reset hears nothing
+            os.read(self._master, 4096)
+        self._emulator = Emulator(board, image, limit_seconds=0.5)
+
+    def _serve(self) -> None:
+        while not self._ended.is_set():
+            ready = select.select([self._master], [], [], 0.01)[0]
+            running = self._emulator
+            if running is not None:
+                try:
+                    if ready:
+                        running.write(os.read(self._master, 4096))
+                    os.write(self._master, running.read(4096, 0.5))
+                except BoardFault:  # a core's own handler would have sent this
+                    os.write(self._master, frame(b"f", bytes(20)))
+                    self._emulator = None
+                except BoardHung:
+                    self._emulator = None
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        os.close(self._slave)
+        os.close(self._master)
+
+
+@pytest.mark.slow
+class TestTheRealFirmware(BoardLinkContract):
+    @pytest.fixture
+    def link_of(self) -> Iterator[Callable[[float], BoardLink]]:
+        desk = EmulatedDesk()
+        yield lambda limit_seconds: SerialBoard(BOARD, desk.device, desk, limit_seconds=limit_seconds)
+        desk.close()
+
+    @pytest.fixture
+    def image(self) -> Image:
+        return ZigToolchain().build(firmware(BOARD))
 
 
 # --- a board that works ------------------------------------------------------------------------------------------

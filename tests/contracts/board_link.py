@@ -180,7 +180,7 @@ class BoardLinkContract:
             assert session.infer(inputs(COMPUTE)).outputs == expected(inputs(COMPUTE))
 
     def test_a_hung_firmware_is_told(self, link_of, image):
-        with link_of(0.3).open(image) as session, pytest.raises(BoardHung):
+        with link_of(0.2).open(image) as session, pytest.raises(BoardHung):
             session.infer(inputs(HANG))
 
     def test_a_faulting_firmware_is_told(self, opened):

@@ -113,6 +113,8 @@ class _Pipes:
 
     def _await(self, deadline: float, events: int) -> int:
         """Which of `events` is possible now, at `deadline` at the latest: 0 for none."""
+        if self._output.closed:
+            raise BoardDisconnected("the program on this host runs no more; open the board again")
         with selectors.DefaultSelector() as selector:
             if events & selectors.EVENT_READ:
                 selector.register(self._output, selectors.EVENT_READ)

@@ -162,6 +162,7 @@ class ProtocolSession:
         self._short_seconds = min(_SHORT_SECONDS, limit_seconds)
         self._reader = _FrameReader(transport)
         self._input_bytes = 0
+        self._asked = False
         self._identity: Identity | None = None
         """Who is there; None while it is not certain that every request has had its answer."""
 
@@ -207,15 +208,17 @@ class ProtocolSession:
         """Who is there. While it is not certain that every request has had its answer: ask, and throw away what comes
         before the reply.
 
-        Zero bytes go first. A firmware that waits for the rest of a damaged request takes them for it, finds the CRC
-        wrong, and says so.
+        The first time, a board that starts says `r` before it can hear. Later, zero bytes go first: a firmware that
+        waits for the rest of a damaged request takes them for it, finds the CRC wrong, and says so.
         """
         if self._identity is not None:
             return self._identity
         self._reader.heard = False
         for _ in range(_ATTEMPTS):
-            self._transport.write(bytes(self._input_bytes + 16))
-            self._await(b"e", min(_QUIET_SECONDS, self._limit_seconds))
+            if self._asked:
+                self._transport.write(bytes(self._input_bytes + 16))
+            self._await(b"e" if self._asked else b"r", min(_QUIET_SECONDS, self._limit_seconds))
+            self._asked = True
             self._transport.write(frame(b"I"))
             payload = self._await(b"i", self._short_seconds)
             if payload is not None:

@@ -38,7 +38,7 @@ class VirtualBoard:
     name = "virtual"
     unit: Unit = "instructions"
 
-    def __init__(self, board: Board, limit_seconds: float = 120.0) -> None:
+    def __init__(self, board: Board, limit_seconds: float = 60.0) -> None:
         self._board = board
         self._limit_seconds = limit_seconds
 

@@ -26,6 +26,7 @@ from automcu.graph.lowering import lower
 from automcu.graph.planner import plan_memory
 from automcu.graph.tflite.constants import read_model
 from tests import builders
+from tests.contracts import board_link
 from tests.contracts.feasibility_tier import RESIDUAL
 from tests.contracts.toolchain import project
 
@@ -46,6 +47,16 @@ def firmware(first: str = "") -> Project:
 
 def image(first: str = "") -> Image:
     return HostToolchain().build(firmware(first))
+
+
+class TestTheContract(board_link.BoardLinkContract):
+    @pytest.fixture
+    def link_of(self):
+        return HostBoard
+
+    @pytest.fixture
+    def image(self) -> Image:
+        return HostToolchain().build(board_link.firmware(builders.board(reserved_ram_bytes=2_048)))
 
 
 def pids_of(folder: Path) -> list[str]:

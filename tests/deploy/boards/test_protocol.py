@@ -7,7 +7,7 @@ from struct import pack, unpack
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automcu.deploy.boards.link import BoardDisconnected, BoardFault, BoardHung, Identity, Inference, Statistics
@@ -158,6 +158,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
+@settings(max_examples=20)  # each waits
 @given(st.lists(FRAGMENTS | st.binary(min_size=1, max_size=20), min_size=1, max_size=6).map(b"".join))
 def test_endless_garbage_ends_in_time(data):
     board = session(Garbage(data), limit_seconds=0.002)
@@ -165,7 +166,7 @@ def test_endless_garbage_ends_in_time(data):
     for call in (board.identify, board.statistics, lambda: board.infer(bytes(INPUT_BYTES))):
         with pytest.raises(BoardDisconnected, match="not the protocol"):
             call()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
 
 
 def test_silence_is_a_hung_board():

@@ -38,7 +38,8 @@ def _dsp(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
         case "CONV_2D":
             _, height, width, depth = operator.weights
             columns = _columns(prod(output[:-1]), height * width * depth)
-            if width * depth % 4 == 0 and not _reaches_over(graph, operator):
+            dense = operator.window is not None and operator.window.kernel == operator.window.stride == (1, 1)
+            if dense or (width * depth % 4 == 0 and not _reaches_over(graph, operator)):
                 return (columns,)
             return columns, height * width * depth
     return ()
@@ -57,9 +58,22 @@ def _reaches_over(graph: Int8Graph, operator: Operator) -> bool:
     return window.padding == "SAME" and (made - 1) * window.stride[1] + window.kernel[1] > inside
 
 
+def _cmsis_nn(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
+    # The `..._get_buffer_size` functions of CMSIS-NN 4.0.0 for cores with the DSP extension.
+    window = operator.window
+    match operator.kind:
+        case "CONV_2D" if window is not None and window.kernel != (1, 1):
+            return (4 * prod(operator.weights[1:]),)
+        case "DEPTHWISE_CONV_2D" if operator.weights[3] == graph.tensors[operator.inputs[0]].shape[3]:
+            return (2 * prod(operator.weights),)
+        case "AVERAGE_POOL_2D":
+            return (4 * graph.tensors[operator.output].shape[3],)
+    return ()
+
+
 def _none(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
     return ()
 
 
-SCRATCH: dict[KernelSet, Scratch] = {"tflm": _tflm, "portable": _none, "dsp": _dsp, "cmsis_nn": _none}
+SCRATCH: dict[KernelSet, Scratch] = {"tflm": _tflm, "portable": _none, "dsp": _dsp, "cmsis_nn": _cmsis_nn}
 """The scratch rule of each set."""

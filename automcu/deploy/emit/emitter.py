@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from automcu.deploy.emit.cmsis_nn import CmsisNN
 from automcu.deploy.emit.dsp import Dsp
 from automcu.deploy.emit.kernel_set import Call, KernelCalls, Layer, layers
 from automcu.deploy.emit.portable import Portable
@@ -16,7 +17,7 @@ from automcu.graph.int8_model import Int8Model
 from automcu.graph.kernel_sets import KernelSet
 from automcu.graph.planner import ALIGNMENT, MemoryPlan
 
-_SETS: dict[KernelSet, type[KernelCalls]] = {"portable": Portable, "dsp": Dsp}
+_SETS: dict[KernelSet, type[KernelCalls]] = {"portable": Portable, "dsp": Dsp, "cmsis_nn": CmsisNN}
 SUPPORTED: frozenset[str] = Portable.supported
 """The kinds of operators that can be emitted; every kernel set has all of them."""
 _SYMBOL = re.compile(r"[a-z][a-z0-9_]*")
@@ -61,6 +62,8 @@ def emit_network(
     }
     for path in files:
         sources[path.name] = _text(path)
+    for _, call in calls:
+        sources |= call.texts or {}
     return EmittedNetwork(sources, _total(graph, graph.inputs), _total(graph, graph.outputs), plan.arena_bytes)
 
 

@@ -131,13 +131,15 @@ Fields = Mapping[str, int | str]
 class Call:
     """How a layer is computed: `statements` of C in order; `arrays` by name (their C symbol is `Layer.array(name)`, the
     element type follows from the values' dtype); `struct`, the type of the constant `Layer.parameters`, with its
-    `fields`; `files`, all kernels' sources and headers that are needed, by their paths."""
+    `fields`; `files`, all kernels' sources and headers that are needed, by their paths; `texts`, those which are not
+    used as they lie on disk, by name."""
 
     statements: tuple[str, ...]
     files: tuple[Path, ...] = ()
     arrays: Mapping[str, np.ndarray] | None = None
     struct: str | None = None
     fields: Fields | None = None
+    texts: Mapping[str, str] | None = None
 
 
 def portable_files(*kernels: str) -> tuple[Path, ...]:

@@ -176,6 +176,21 @@ static inline int32_t automcu_divide(int32_t x, int32_t exponent)
     return (twice >> 1) + (twice & 1);
 }
 
+/* a * b / 2^31, rounded half up. */
+static inline int32_t automcu_product(int32_t a, int32_t b)
+{
+#if defined(__ARM_ARCH_6M__)
+    /* Without a 64-bit multiplication: by halves, of which only the lowest 16 bits of the product are not needed. */
+    const int32_t a_low = a & 0xffff, a_high = a >> 16, b_low = b & 0xffff, b_high = b >> 16;
+    const int32_t first = a_high * b_low + (int32_t)(((uint32_t)a_low * (uint32_t)b_low) >> 16);
+    const int32_t second = a_low * b_high + (first & 0xffff);
+    const int32_t high = a_high * b_high + (first >> 16) + (second >> 16);
+    return high * 2 + ((((second & 0xffff) >> 14) + 1) >> 1);
+#else
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+#endif
+}
+
 /* x * multiplier * 2^(shift - 31), rounded twice as TensorFlow Lite Micro's MultiplyByQuantizedMultiplier does: half
  * up to an integer on the scale of 2^-31, then half away from zero. */
 static inline int32_t automcu_requantize(int32_t x, int32_t multiplier, int32_t shift)
@@ -183,7 +198,7 @@ static inline int32_t automcu_requantize(int32_t x, int32_t multiplier, int32_t 
     if (shift > 0) {
         x = (int32_t)((uint32_t)x << shift);
     }
-    const int32_t high = (int32_t)(((int64_t)x * multiplier + (1 << 30)) >> 31);
+    const int32_t high = automcu_product(x, multiplier);
     return shift < 0 ? automcu_divide(high, -shift) : high;
 }
 

@@ -1,12 +1,7 @@
 #include "automcu_kernels.h"
 
-/* Fixed-point functions as in gemmlowp's fixedpoint.h; with k integer bits, raw r stands for r / 2^(31 - k). */
-
-/* The product of two values; integer bits add up. */
-static int32_t product(int32_t a, int32_t b)
-{
-    return automcu_requantize(a, b, 0);
-}
+/* Fixed-point functions as in gemmlowp's fixedpoint.h; with k integer bits, raw r stands for r / 2^(31 - k), and
+ * integer bits add up in products. */
 
 /* exp(x) for x < 0 with 5 integer bits, as a value with none. */
 static int32_t exponential(int32_t x)
@@ -19,15 +14,15 @@ static int32_t exponential(int32_t x)
     }
     const int32_t low = (x & (quarter - 1)) - quarter;
     /* A Taylor series around -1/8 for what is left of quarters. */
-    const int32_t a = low * 32 + (1 << 28), a2 = product(a, a);
-    const int32_t a3 = product(a2, a), a4 = product(a2, a2);
+    const int32_t a = low * 32 + (1 << 28), a2 = automcu_product(a, a);
+    const int32_t a3 = automcu_product(a2, a), a4 = automcu_product(a2, a2);
     const int32_t quartic = automcu_divide(a4, 2);
-    const int32_t series = product(quartic + a3, third) + a2;
-    int32_t result = center + product(center, a + automcu_divide(series, 1));
+    const int32_t series = automcu_product(quartic + a3, third) + a2;
+    int32_t result = center + automcu_product(center, a + automcu_divide(series, 1));
     const int32_t rest = low - x;
     for (int32_t n = 0; n < 7; n++) {
         if (rest & (quarter << n)) {
-            result = product(result, powers[n]);
+            result = automcu_product(result, powers[n]);
         }
     }
     return result;
@@ -37,9 +32,9 @@ static int32_t exponential(int32_t x)
 static int32_t reciprocal(int32_t x)
 {
     const int32_t half = (int32_t)(((uint32_t)x + (UINT32_C(1) << 31)) >> 1);
-    int32_t y = 1515870810 + product(half, -1010580540); /* 48/17 - 32/17 * half, with 2 integer bits */
+    int32_t y = 1515870810 + automcu_product(half, -1010580540); /* 48/17 - 32/17 * half, with 2 integer bits */
     for (int32_t i = 0; i < 3; i++) {
-        y += product(y, (1 << 29) - product(half, y)) * 4;
+        y += automcu_product(y, (1 << 29) - automcu_product(half, y)) * 4;
     }
     return y >= 1 << 30 ? INT32_MAX : y * 2;
 }
@@ -71,7 +66,7 @@ void automcu_softmax(const automcu_softmax_parameters *parameters, const int8_t 
             int32_t value = 0;
             if (x >= p.lowest) {
                 const int32_t e = exponential(automcu_requantize(x, p.multiplier, p.shift));
-                value = automcu_divide(product(scale, e), 12 - zeros + 31 - 8);
+                value = automcu_divide(automcu_product(scale, e), 12 - zeros + 31 - 8);
             }
             output[i] = (int8_t)automcu_clamp(value - 128, -128, 127);
         }

@@ -1,6 +1,6 @@
-/* Two counters of the same clock: SysTick (24 bits, every Cortex-M; its exception extends it) and CYCCNT of the DWT unit
- * (32 bits, from the Cortex-M3 on; no exception disturbs what it counts within 2^24 cycles). Registers: Armv6-M, Armv7-M
- * and Armv8-M Architecture Reference Manuals. */
+/* Two counters of the same clock: SysTick (24 bits, every Cortex-M; its exception extends it) and CYCCNT of the DWT
+ * unit (32 bits, from the Cortex-M3 on; no exception disturbs what it counts within 2^24 cycles). Registers: Armv6-M,
+ * Armv7-M and Armv8-M Architecture Reference Manuals. */
 #include "counter.h"
 #include "register.h"
 
@@ -47,7 +47,7 @@ static uint64_t systick_cycles(void)
     return ((uint64_t)high << SYST_BITS) + (-low & SYST_MASK);
 }
 
-/* CYCCNT is extended by SysTick: of the numbers that end in its 32 bits, the one nearest to SysTick's count is right. */
+/* CYCCNT is extended by SysTick: of the numbers that end in its 32 bits, that nearest to SysTick's count is right. */
 uint64_t counter_cycles(void)
 {
     if (counter == COUNTER_NONE) {

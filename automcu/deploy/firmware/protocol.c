@@ -1,8 +1,8 @@
 /* A frame both ways: 0xA5, type (one ASCII byte), length (u32), payload, CRC-32 (u32) of type, length and payload, as
  * zlib's. Numbers are little-endian.
  *
- *   I -> i: version u8, counter u8, 0 u16, bytes of inputs, outputs, arena and stack u32, clock in Hz u32, the network's
- *           SHA-256
+ *   I -> i: version u8, counter u8, 0 u16, bytes of inputs, outputs, arena and stack u32, clock in Hz u32, SHA-256 of
+ *           the network's file
  *   X, all inputs -> x: ticks u64, all outputs
  *   S -> s: deepest stack since start, stack, .data + .bss, in bytes u32
  *   Q -> q, and the board stops
@@ -29,7 +29,7 @@
 
 static uint32_t crc; /* of the frame under way, either way: never both at a time */
 
-/* Adds a byte to the CRC: half a byte at a time, so that the table is 64 bytes, of the reversed polynomial 0xEDB88320. */
+/* Adds a byte to the CRC: half a byte at a time, for a table of 64 bytes, of the reversed polynomial 0xEDB88320. */
 SHARED void crc_add(uint8_t byte)
 {
     static const uint32_t table[16] = {

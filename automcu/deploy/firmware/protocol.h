@@ -12,7 +12,7 @@ __attribute__((noreturn)) void protocol_run(void);
 __attribute__((noreturn)) void protocol_fault(uint32_t exception, uint32_t pc, uint32_t lr, uint32_t cfsr,
                                               uint32_t address);
 
-/* The end: what the protocol does after its last frame. Not the protocol's own, as a host has another end than a core. */
+/* What the protocol does after its last frame. Not the protocol's own, as a host has another end than a core. */
 __attribute__((noreturn)) void core_stop(void);
 
 #endif

@@ -4,9 +4,6 @@
 
 #include <stdint.h>
 
-/* Fills the unused stack with a pattern, below the caller's frame. Called once, first thing: hence inline. */
-static inline void stack_paint(void);
-
 /* The whole reserve. */
 uint32_t stack_bytes(void);
 
@@ -21,7 +18,8 @@ uint32_t static_ram_bytes(void);
 /* From the linker script. */
 extern uint32_t __stack_start[], __stack_top[];
 
-/* The barrier keeps the compiler from calling memset, whose frame would lie in what it fills. */
+/* Fills the unused stack, below the caller's frame, with the pattern: the first thing after a reset, and inline. The
+ * barrier keeps the compiler from calling memset, whose frame would lie in what it fills. */
 static inline __attribute__((always_inline)) void stack_paint(void)
 {
     uint32_t *end;

@@ -1,5 +1,6 @@
-/* From reset to the protocol, and from a fault to its frame. No interrupt of a peripheral is ever enabled, so the vector
- * table ends with the core's own exceptions. Registers: Armv6-M, Armv7-M and Armv8-M Architecture Reference Manuals. */
+/* From reset to the protocol, and from a fault to its frame. No interrupt of a peripheral is ever enabled, so the
+ * vector table ends with the core's own exceptions. Registers: Armv6-M, Armv7-M and Armv8-M Architecture Reference
+ * Manuals. */
 #include "board.h"
 #include "counter.h"
 #include "protocol.h"
@@ -26,8 +27,8 @@ void fault(void);
 typedef void (*Vector)(void);
 
 __attribute__((section(".vectors"), used)) static const Vector vectors[16] = {
-    (Vector)__stack_top, reset, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault,
-    counter_wrapped,
+    (Vector)__stack_top, reset, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault,
+    fault,               fault, counter_wrapped,
 };
 
 #ifdef BOARD_CACHES
@@ -39,9 +40,9 @@ __attribute__((section(".vectors"), used)) static const Vector vectors[16] = {
 #define CCR_DC (1u << 16)
 #define CCR_IC (1u << 17)
 
-/* Switches on the Cortex-M7's caches, as any application on it would: without them each access to Flash waits. Both hold
- * rubbish after reset and are cleared first; the data cache line by line, by set and way (lines of 32 bytes, 4 ways:
- * Cortex-M7 Technical Reference Manual). */
+/* Switches on the Cortex-M7's caches, as any application on it would: without them each access to Flash waits. Both
+ * hold rubbish after reset and are cleared first; the data cache line by line, by set and way (lines of 32 bytes, 4
+ * ways: Cortex-M7 Technical Reference Manual). */
 static void caches_start(void)
 {
     ICIALLU = 0;
@@ -97,8 +98,8 @@ void reset(void)
     protocol_run();
 }
 
-/* Every exception but SysTick's. Where the stack had overflowed, the core could not save its frame, or the report may not
- * find room (192 bytes): the stack is then begun anew, or the report would fault again. */
+/* Every exception but SysTick's. Where the stack had overflowed, the core could not save its frame, or the report may
+ * not find room (192 bytes): the stack is then begun anew, or the report would fault again. */
 __attribute__((naked, used)) void fault(void)
 {
     __asm__ volatile("mrs r0, msp\n"
@@ -116,8 +117,8 @@ __attribute__((naked, used)) void fault(void)
                      ".ltorg\n");
 }
 
-/* `frame` is what the core saved: r0 to r3, r12, lr, pc, xPSR; none after a stack overflow, of which the report says the
- * stack pointer in place of the address. Armv6-M has no fault status. */
+/* `frame` is what the core saved: r0 to r3, r12, lr, pc, xPSR; none after a stack overflow, of which the report says
+ * the stack pointer in place of the address. Armv6-M has no fault status. */
 void fault_report(const uint32_t *frame, uint32_t stack_pointer)
 {
     uint32_t exception, cfsr = 0, address = 0;

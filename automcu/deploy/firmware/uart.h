@@ -1,4 +1,4 @@
-/* The serial port to the host: 8 data bits, no parity, one stop bit, polled. One of the uart_stm32_*.c implements it. */
+/* The serial port to the host: 8 data bits, no parity, one stop bit, polled. A uart_stm32_*.c implements it. */
 #ifndef UART_H
 #define UART_H
 

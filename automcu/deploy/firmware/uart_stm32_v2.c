@@ -1,5 +1,6 @@
-/* The USART, UART and LPUART of the newer STM32 series (F0, F3, F7, G0, G4, H5, H7, L0, L4, U5, WB): status in ISR, data
- * in RDR and TDR. Where there is a FIFO, it is off after reset and stays so: the flags then mean what they mean without. */
+/* The USART, UART and LPUART of the newer STM32 series (F0, F3, F7, G0, G4, H5, H7, L0, L4, U5, WB): status in ISR,
+ * data in RDR and TDR. Where there is a FIFO, it is off after reset and stays so: the flags then mean what they mean
+ * without. */
 #include "board.h"
 #include "register.h"
 #include "uart.h"

@@ -35,10 +35,10 @@ from automcu.feasibility.temporary import temporary_folder
 _START_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 _SHOWN_CHARACTERS = 200
-_GUARD = 'exec 3<&0; { read -r _ <&3; kill -KILL 0; } & exec "$@" </dev/null 3<&-'
+_GUARD = 'ulimit -f 2048; exec 3<&0; { read -r _ <&3; kill -KILL 0; } & exec "$@" </dev/null 3<&-'
 """QEMU runs until it is killed. A shell beside it waits for a line that never comes: when this process dies, however it
-does, the pipe ends, and the shell kills their process group."""
-
+does, the pipe ends, and the shell kills their process group. No file that QEMU writes, such as the log, gets larger
+than 1 MiB (2,048 blocks of 512 bytes)."""
 
 _MACHINE = "netduinoplus2"
 _SERIES = "STM32F4"

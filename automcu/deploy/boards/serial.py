@@ -12,6 +12,7 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from automcu.board import Board
 from automcu.deploy.boards.flashing.flasher import Flasher
+from automcu.deploy.boards.flashing.tool import PROBE
 from automcu.deploy.boards.link import BoardDisconnected, BoardHung, BoardUnavailable, Unit
 from automcu.deploy.boards.protocol import ProtocolSession
 from automcu.deploy.firmware.project import BAUD_RATE
@@ -40,11 +41,11 @@ def find_port(device: str | None, probe: str | None) -> Port:
     """
     st_links = [port for port in list_ports.comports() if _is_st_link(port)]
     if device is not None:
-        same = (port.serial_number for port in st_links if os.path.realpath(port.device) == os.path.realpath(device))
-        return Port(device, probe or next(same, None))
+        same = (port for port in st_links if os.path.realpath(port.device) == os.path.realpath(device))
+        return Port(device, probe or next(map(_probe_of, same), None))
     fitting = [port for port in st_links if probe is None or (port.serial_number or "").upper() == probe.upper()]
     if len(fitting) == 1:
-        return Port(fitting[0].device, fitting[0].serial_number)
+        return Port(fitting[0].device, _probe_of(fitting[0]))
     if not fitting:
         which = "" if probe is None else f" with the serial number {probe}"
         raise BoardUnavailable(
@@ -56,6 +57,12 @@ def find_port(device: str | None, probe: str | None) -> Port:
 
 def _is_st_link(port: ListPortInfo) -> bool:
     return port.vid == _ST_VENDOR_ID and port.pid in _ST_LINK_PRODUCT_IDS
+
+
+def _probe_of(port: ListPortInfo) -> str | None:
+    """The serial number of the probe; None for a garbled one, as old firmware of the ST-LINK/V2-1 has."""
+    number: str = port.serial_number or ""
+    return number if PROBE.fullmatch(number) else None
 
 
 class SerialTransport:

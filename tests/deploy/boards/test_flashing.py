@@ -174,7 +174,7 @@ def test_one_of_several_probes(bench: Bench) -> None:
     flash("st-flash", probe="0673ff3235304e5043")
 
 
-@pytest.mark.parametrize("probe", ["", "a b", "x; exit", "x\ny", "[exec rm]", "$x", "a" * 65])
+@pytest.mark.parametrize("probe", ["", "a b", "x; exit", "x\ny", "[exec rm]", "$x", "a" * 65, "\u0660"])
 def test_a_serial_number_is_no_command(bench: Bench, probe: str) -> None:
     bench.install("openocd")
     with pytest.raises(BoardUnavailable, match="no serial number"):
@@ -255,7 +255,7 @@ def test_every_tool_is_called_as_its_manual_says(bench: Bench) -> None:
     assert called == {
         "stm32_programmer_cli": [connect, f"{connect} -w firmware.bin 0x08000000 -v -rst"],
         "openocd": [
-            f"{adapter} -c init -c reset halt -c mdw 0xe0042000 -c shutdown",
+            f"{adapter} -c init -c reset halt -c mdw 0xe0042000 -c reset run -c shutdown",
             f"{adapter} -c program firmware.bin verify reset exit 0x08000000",
         ],
         "pyocd": [

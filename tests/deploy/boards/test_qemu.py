@@ -124,6 +124,7 @@ BAD = {
     ),
     "nothing said": ("sys.exit(1)", "it printed nothing"),
     "rubbish": ("os.write(2, os.urandom(5000)); sys.exit(1)", "does not start"),
+    "a flood": ("while True: os.write(2, b'x' * 100_000)", "does not start.*xxx"),
     "a crash": ("os.kill(os.getpid(), 11)", "does not start"),
 }
 

@@ -353,6 +353,9 @@ def test_the_port_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     ports.append(st_link("/dev/ttyACM1", "066DFF"))
     assert find_port(None, None) == find_port("/dev/ttyACM1", None) == Port("/dev/ttyACM1", "066DFF")
     assert find_port("/dev/ttyUSB0", None) == Port("/dev/ttyUSB0", None)
+    ports[-1].serial_number = "W\xffo\x06"
+    assert find_port(None, None) == Port("/dev/ttyACM1", None)
+    ports[-1].serial_number = "066DFF"
     assert find_port("/dev/ttyUSB0", "066DFF") == Port("/dev/ttyUSB0", "066DFF")
     ports.append(st_link("/dev/ttyACM2", "002C002B", pid=0x374E))
     with pytest.raises(BoardUnavailable, match=r"/dev/ttyACM1 \(probe 066DFF\), /dev/ttyACM2 \(probe 002C002B\); name"):

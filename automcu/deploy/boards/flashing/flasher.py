@@ -4,7 +4,6 @@ What goes wrong before the first write is `BoardUnavailable`, as nothing has cha
 `FlashFailed`, as the image may be partly on the part. Neither is tried again here.
 """
 
-import re
 import shutil
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +14,7 @@ from automcu.deploy.boards.flashing.openocd import OpenOcd
 from automcu.deploy.boards.flashing.programmer_cli import ProgrammerCli
 from automcu.deploy.boards.flashing.pyocd import PyOcd
 from automcu.deploy.boards.flashing.st_flash import StFlash
-from automcu.deploy.boards.flashing.tool import FIRMWARE, Command, FlashTool
+from automcu.deploy.boards.flashing.tool import FIRMWARE, PROBE, Command, FlashTool
 from automcu.deploy.boards.link import BoardUnavailable, FlashFailed
 from automcu.deploy.toolchain.toolchain import Image
 from automcu.errors import ConfigError, InfraFailure
@@ -24,7 +23,6 @@ from automcu.feasibility.temporary import temporary_folder
 
 TOOLS: tuple[FlashTool, ...] = (ProgrammerCli(), OpenOcd(), PyOcd(), StFlash())
 """In the order in which they are preferred: the vendor's first."""
-_PROBE = re.compile(r"[\w.:-]{1,64}")
 _SHOWN_CHARACTERS = 200
 
 
@@ -52,7 +50,7 @@ class ToolFlasher:
 
     def flash(self, board: Board, image: Image, probe: str | None) -> None:
         """See `Flasher`."""
-        if probe is not None and _PROBE.fullmatch(probe) is None:
+        if probe is not None and PROBE.fullmatch(probe) is None:
             raise BoardUnavailable(f"{probe!r:.80} is no serial number of a probe; give it as the tool lists it")
         with temporary_folder() as folder:
             try:

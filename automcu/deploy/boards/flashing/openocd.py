@@ -30,9 +30,10 @@ class OpenOcd:
         return board.openocd is not None
 
     def identify(self, board: Board, probe: str | None) -> Command:
-        """Reads `DBGMCU_IDCODE`."""
+        """Reads `DBGMCU_IDCODE`, under reset as the part may sleep, and lets it run again: it may be another board."""
         read = f"mdw {idcode_address(board):#010x}"
-        return (self.program, *_configure(board, probe), *_commands("init", "reset halt", read, "shutdown"))
+        asked = _commands("init", "reset halt", read, "reset run", "shutdown")
+        return (self.program, *_configure(board, probe), *asked)
 
     def device_id(self, output: str, probe: str | None) -> int | None:
         """From the line "0xe0042000: 10006421"."""

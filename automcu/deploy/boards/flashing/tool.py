@@ -8,6 +8,9 @@ from automcu.board import Board
 FIRMWARE = "firmware.bin"
 """The image's file in the folder where the tool runs: a plain name, so that no tool has to quote it."""
 
+PROBE = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+"""The serial number of a probe; nothing that a tool could take for more than that."""
+
 Command = tuple[str, ...]
 """A program's name on PATH, and its arguments."""
 

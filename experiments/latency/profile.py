@@ -47,6 +47,7 @@ BOARDS = {
 LARGEST_MACS = 4_000_000
 SMALLEST_MACS = 20_000
 ROOMY_BYTES = {"flash": 4 << 20, "ram": 1 << 20}
+_COPYING = ("memcpy", "__aeabi_memcpy", "__aeabi_memcpy4", "__aeabi_memcpy8")
 _TOOLCHAIN = ZigToolchain()
 
 
@@ -77,7 +78,8 @@ def layer_profiles(model: Int8Model, network: int, core: str, kernels: KernelSet
     image = _TOOLCHAIN.build(firmware_project(board, emitted))
     with VirtualBoard(board).open(image) as session:
         profile = session.profile(Random(seed).randbytes(emitted.input_bytes))
-    calls = [call.blocks for call in profile.calls if call.function != ENTRY]  # the entry's own are a few instructions
+    # The entry's own code is a few instructions; a reshape that is not done in place is a memcpy.
+    calls = [call.blocks for call in profile.calls if call.function not in (ENTRY, *_COPYING)]
     owners = list(_owners(model.graph))
     if len(calls) != len(owners):
         raise AssertionError(f"network {network} has {len(calls)} calls for {len(owners)} expected")

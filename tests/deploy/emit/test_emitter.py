@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from automcu.deploy.emit.emitter import emit_network
+from automcu.deploy.emit.emitter import SUPPORTED, emit_network
 from automcu.errors import CandidateFailure
+from automcu.feasibility import planner_tier
 from automcu.graph.int8_model import Int8Model
 from automcu.graph.planner import plan_memory
 from automcu.graph.tflite.constants import read_model
@@ -82,3 +83,7 @@ def test_one_arena_in_a_section_of_its_own() -> None:
     source = emit(random_model(3)).sources["network.c"]
     assert 'section(".arena")' in source
     assert len(re.findall(r"^static int8_t network_arena", source, re.M)) == 1
+
+
+def test_the_tier_knows_what_can_be_emitted() -> None:
+    assert SUPPORTED == planner_tier.SUPPORTED

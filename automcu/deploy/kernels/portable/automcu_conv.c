@@ -78,6 +78,7 @@ void automcu_conv(const automcu_convolution_parameters *parameters, const int8_t
                     first = (uint32_t)p.bias[channel];
                     second = (uint32_t)p.bias[channel + next];
                 }
+#pragma GCC unroll 1
                 for (int32_t i = 0; skips && i < 2; i++) {
                     const int8_t *start = i ? other : weights;
                     const int32_t padding = left_out(start, start + kernel, start + offset, &runs);

@@ -10,6 +10,7 @@ void automcu_dense(const automcu_dense_parameters *parameters, const int8_t *res
         const int32_t next_row = row + 1 < p.rows;
         const int8_t *weights = p.weights;
         int8_t *below = output + next_row * p.units;
+#pragma GCC unroll 1
         for (int32_t unit = 0; unit < p.units; unit += 2) {
             const int32_t next = unit + 1 < p.units;
             uint32_t sums[4] = {0, 0, 0, 0};

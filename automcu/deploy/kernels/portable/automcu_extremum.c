@@ -4,6 +4,7 @@ void automcu_extremum(const automcu_extremum_parameters *parameters, const int8_
                       int8_t *output)
 {
     const automcu_extremum_parameters p = *parameters;
+#pragma GCC unroll 1
     for (int32_t i = 0, j = 0, times = 0; i < p.count; i++) {
         const int8_t a = whole[i], b = other[j];
         output[i] = (a > b) == p.maximum ? a : b;

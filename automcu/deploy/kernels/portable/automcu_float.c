@@ -5,6 +5,7 @@ void automcu_quantize(const void *restrict input, int8_t *restrict output, int32
                       int32_t zero_point)
 {
     const float *values = input;
+#pragma GCC unroll 1
     for (int32_t i = 0; i < count; i++) {
         const float x = values[i] / scale;
         /* Beyond these the result is clamped anyway; not a number becomes the least. */
@@ -20,6 +21,7 @@ void automcu_dequantize(const int8_t *restrict input, void *restrict output, int
                         int32_t zero_point, int32_t flip)
 {
     float *values = output;
+#pragma GCC unroll 1
     for (int32_t i = 0; i < count; i++) {
         values[i] = scale * (float)((int8_t)(input[i] ^ flip) - zero_point);
     }

@@ -6,6 +6,7 @@ void automcu_mean(const automcu_mean_parameters *parameters, const int8_t *restr
     for (int32_t channel = 0; channel < p.depth; channel++) {
         int32_t sum = p.offset;
         const int8_t *pixel = input + channel;
+#pragma GCC unroll 1
         for (int32_t i = 0; i < p.count; i++, pixel += p.depth) {
             sum += *pixel;
         }

@@ -32,6 +32,7 @@ void automcu_average_pool(const automcu_pool_parameters *parameters, const int8_
                 const int8_t *pixels = window.pixel + channel;
                 int32_t sum = 0;
                 for (int32_t i = 0; i < window.rows; i++, pixels += window.row_step) {
+#pragma GCC unroll 1
                     for (int32_t j = 0; j < window.columns; j++) {
                         sum += pixels[j * p.depth];
                     }
@@ -54,6 +55,7 @@ void automcu_max_pool(const automcu_pool_parameters *parameters, const int8_t *r
                 const int8_t *pixels = window.pixel + channel;
                 int32_t largest = -128;
                 for (int32_t i = 0; i < window.rows; i++, pixels += window.row_step) {
+#pragma GCC unroll 1
                     for (int32_t j = 0; j < window.columns; j++) {
                         const int32_t value = pixels[j * p.depth];
                         largest = value > largest ? value : largest;

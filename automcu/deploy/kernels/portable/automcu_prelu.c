@@ -4,6 +4,7 @@ void automcu_prelu(const automcu_prelu_parameters *parameters, const int8_t *inp
                    int8_t *output)
 {
     const automcu_prelu_parameters p = *parameters;
+#pragma GCC unroll 1
     for (int32_t i = 0, j = 0, times = 0; i < p.count; i++) {
         const int32_t x = input[i] - p.input_zero_point;
         output[i] = (int8_t)(x >= 0 ? automcu_apply(&p.positive, x)

@@ -20,6 +20,7 @@ static int32_t exponential(int32_t x)
     const int32_t series = automcu_product(quartic + a3, third) + a2;
     int32_t result = center + automcu_product(center, a + automcu_divide(series, 1));
     const int32_t rest = low - x;
+#pragma GCC unroll 1
     for (int32_t n = 0; n < 7; n++) {
         if (rest & (quarter << n)) {
             result = automcu_product(result, powers[n]);
@@ -33,6 +34,7 @@ static int32_t reciprocal(int32_t x)
 {
     const int32_t half = (int32_t)(((uint32_t)x + (UINT32_C(1) << 31)) >> 1);
     int32_t y = 1515870810 + automcu_product(half, -1010580540); /* 48/17 - 32/17 * half, with 2 integer bits */
+#pragma GCC unroll 1
     for (int32_t i = 0; i < 3; i++) {
         y += automcu_product(y, (1 << 29) - automcu_product(half, y)) * 4;
     }
@@ -45,10 +47,12 @@ void automcu_softmax(const automcu_softmax_parameters *parameters, const int8_t 
     const automcu_softmax_parameters p = *parameters;
     for (int32_t row = 0; row < p.rows; row++, input += p.depth, output += p.depth) {
         int32_t largest = -128;
+#pragma GCC unroll 1
         for (int32_t i = 0; i < p.depth; i++) {
             largest = input[i] > largest ? input[i] : largest;
         }
         int32_t sum = 0; /* with 12 integer bits */
+#pragma GCC unroll 1
         for (int32_t i = 0; i < p.depth; i++) {
             const int32_t x = input[i] - largest;
             if (x >= p.lowest) {
@@ -61,6 +65,7 @@ void automcu_softmax(const automcu_softmax_parameters *parameters, const int8_t 
             zeros++;
         }
         const int32_t scale = reciprocal((int32_t)(((uint32_t)sum << zeros) - (UINT32_C(1) << 31)));
+#pragma GCC unroll 1
         for (int32_t i = 0; i < p.depth; i++) {
             const int32_t x = input[i] - largest;
             int32_t value = 0;

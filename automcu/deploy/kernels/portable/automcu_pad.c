@@ -15,7 +15,9 @@ void automcu_pad(const automcu_pad_parameters *parameters, const int8_t *restric
     for (int32_t axis = 0; axis < 4; axis++) {
         output += steps[axis] * p.before[axis];
     }
+#pragma GCC unroll 1
     for (int32_t i = 0; i < p.sizes[0]; i++) {
+#pragma GCC unroll 1
         for (int32_t j = 0; j < p.sizes[1]; j++) {
 #pragma GCC unroll 1
             for (int32_t k = 0; k < p.sizes[2]; k++) {

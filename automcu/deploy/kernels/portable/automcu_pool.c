@@ -24,13 +24,17 @@ void automcu_average_pool(const automcu_pool_parameters *parameters, const int8_
                           int8_t *restrict output)
 {
     const automcu_pool_parameters p = *parameters;
+#pragma GCC unroll 1
     for (int32_t row = 0; row < p.output_height; row++) {
+#pragma GCC unroll 1
         for (int32_t column = 0; column < p.output_width; column++) {
             const clipped window = clip(&p, input, row, column);
             const int32_t count = window.rows * window.columns;
+#pragma GCC unroll 1
             for (int32_t channel = 0; channel < p.depth; channel++) {
                 const int8_t *pixels = window.pixel + channel;
                 int32_t sum = 0;
+#pragma GCC unroll 1
                 for (int32_t i = 0; i < window.rows; i++, pixels += window.row_step) {
 #pragma GCC unroll 1
                     for (int32_t j = 0; j < window.columns; j++) {
@@ -48,12 +52,16 @@ void automcu_max_pool(const automcu_pool_parameters *parameters, const int8_t *r
                       int8_t *restrict output)
 {
     const automcu_pool_parameters p = *parameters;
+#pragma GCC unroll 1
     for (int32_t row = 0; row < p.output_height; row++) {
+#pragma GCC unroll 1
         for (int32_t column = 0; column < p.output_width; column++) {
             const clipped window = clip(&p, input, row, column);
+#pragma GCC unroll 1
             for (int32_t channel = 0; channel < p.depth; channel++) {
                 const int8_t *pixels = window.pixel + channel;
                 int32_t largest = -128;
+#pragma GCC unroll 1
                 for (int32_t i = 0; i < window.rows; i++, pixels += window.row_step) {
 #pragma GCC unroll 1
                     for (int32_t j = 0; j < window.columns; j++) {

@@ -42,6 +42,11 @@ def _dsp(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
             if dense or (width * depth % 4 == 0 and not _reaches_over(graph, operator)):
                 return (columns,)
             return columns, height * width * depth
+        case "DEPTHWISE_CONV_2D" if operator.window is not None and output[3] >= 4:
+            if operator.window.kernel == (3, 3) and operator.window.stride == (1, 1):
+                return (32 * (ceil(output[2] / 2) * 2 + 2),)  # the columns of four channels, for two rows of outputs
+            if any(_reaches_over(graph, operator, axis) for axis in (0, 1)):
+                return (prod(operator.weights),)
     return ()
 
 
@@ -50,12 +55,12 @@ def _columns(rows: int, depth: int) -> int:
     return 4 * ceil(depth / 2) * (4 if rows >= 4 else 1)
 
 
-def _reaches_over(graph: Int8Graph, operator: Operator) -> bool:
-    """Whether some window has columns outside the map."""
+def _reaches_over(graph: Int8Graph, operator: Operator, axis: int = 1) -> bool:
+    """Whether some window has columns (rows, for axis 0) outside the map."""
     window = operator.window
     assert window is not None
-    inside, made = (graph.tensors[tensor].shape[2] for tensor in (operator.inputs[0], operator.output))
-    return window.padding == "SAME" and (made - 1) * window.stride[1] + window.kernel[1] > inside
+    inside, made = (graph.tensors[tensor].shape[1 + axis] for tensor in (operator.inputs[0], operator.output))
+    return window.padding == "SAME" and (made - 1) * window.stride[axis] + window.kernel[axis] > inside
 
 
 def _cmsis_nn(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:

@@ -9,13 +9,14 @@ from math import prod
 import numpy as np
 
 from automcu.deploy.emit.convolutions import convolution_sizes
-from automcu.deploy.emit.dsp_scaling import Channels, channels_of
+from automcu.deploy.emit.dsp_scaling import channels_of
 from automcu.deploy.emit.kernel_set import KERNELS, Call, Fields, Layer
 from automcu.deploy.emit.portable import Portable
-from automcu.graph.int8 import Window
 from automcu.graph.requantize import INT8_RANGE, activation_range
 
 _FOLDER = KERNELS / "dsp"
+_GROUP = 4
+"""Channels that the depthwise kernels take together."""
 _LARGEST_SUM = 1 << 23
 """256 times a smaller sum fits in 32 bits."""
 
@@ -52,6 +53,57 @@ def _dense(layer: Layer, rows: int) -> Call | None:
     return _matrix(layer, "automcu_dsp_dense", {"rows": rows})
 
 
+def _depthwise_conv(layer: Layer) -> Call | None:
+    window = layer.operator.window
+    assert window is not None
+    sizes = convolution_sizes(layer)
+    depth = sizes.pop("input_depth")
+    if depth != sizes.pop("output_depth") or depth < _GROUP:
+        return None
+    weights = layer.constants.weights.reshape(-1, depth)
+    channels = channels_of(layer, _sums(weights, 0), left_shifts=True)
+    if channels is None:
+        return None
+    fast = window.kernel == (3, 3) and window.stride == (1, 1)
+    function = "automcu_dsp_depthwise_3x3" if fast else "automcu_dsp_depthwise"
+    shifts = channels.right + 256 * (channels.left + 1)
+    arrays = {
+        "weights": np.where(channels.constant, 0, weights).astype(np.int8),
+        "channels": np.stack([channels.bias, channels.multiplier, shifts], axis=1),
+    }
+    fields: Fields = {
+        "depth": depth,
+        "rounding": 2 * layer.target.zero_point + 1,
+        **{key: layer.array(key) for key in arrays},
+        **sizes,
+    }
+    return _call(layer, function, arrays, "automcu_dsp_depthwise_parameters", fields, (function,), 1)
+
+
+def _call(
+    layer: Layer,
+    function: str,
+    arrays: dict[str, np.ndarray],
+    struct: str,
+    fields: Fields,
+    kernels: tuple[str, ...],
+    scratch: int,
+) -> Call:
+    """A call of `function`, which takes `scratch` scratch buffers, from the sources `kernels`; then the clamping to a
+    range narrower than that of int8."""
+    given = layer.scratch_pointers
+    buffers = [given[i] if i < len(given) else "0" for i in range(scratch)]
+    pointers = ", ".join((f"&{layer.parameters}", layer.input_pointer(), layer.output_pointer, *buffers))
+    statements = (f"{function}({pointers});",)
+    lowest, highest = activation_range(layer.operator.activation, layer.target)
+    if (lowest, highest) != INT8_RANGE:
+        count = prod(layer.output.shape)
+        statements += (f"automcu_dsp_clamp({layer.output_pointer}, {count}, {lowest}, {highest});",)
+        kernels += ("automcu_dsp_clamp",)
+    files = (_FOLDER / "automcu_dsp.h", *(_FOLDER / f"{kernel}.c" for kernel in kernels))
+    return Call(statements, files, arrays, struct, fields)
+
+
 def _matrix(layer: Layer, function: str, fields: Fields) -> Call | None:
     """A call of a kernel whose parameters begin with an `automcu_dsp_matrix`."""
     weights = layer.constants.weights.reshape(layer.operator.weights[0], -1)
@@ -66,19 +118,10 @@ def _matrix(layer: Layer, function: str, fields: Fields) -> Call | None:
     table = np.stack([channels.bias.astype(np.int64) * 2, channels.multiplier, channels.right], axis=1)
     rounding = 2 * layer.target.zero_point + 1
     matrix = f"{{{depth}, {units}, {rounding}, {int(wide)}, {layer.array('weights')}, {layer.array('channels')}}}"
-    scratch = [f", {pointer}" for pointer in layer.scratch_pointers]
-    if function == "automcu_dsp_conv" and len(scratch) == 1:
-        scratch.append(", 0")
-    return Call(
-        statements=(
-            f"{function}(&{layer.parameters}, {layer.input_pointer()}, {layer.output_pointer}{''.join(scratch)});",
-            *_clamp(layer),
-        ),
-        files=_files(function, "automcu_dsp_multiply4", "automcu_dsp_multiply1", "automcu_dsp_clamp"),
-        arrays={"weights": paired_weights(weights, wide), "channels": table.astype(np.int32)},
-        struct=f"{function}_parameters",
-        fields={"matrix": matrix, **fields},
-    )
+    arrays = {"weights": paired_weights(weights, wide), "channels": table.astype(np.int32)}
+    kernels = (function, "automcu_dsp_multiply4", "automcu_dsp_multiply1")
+    scratch = 2 if function == "automcu_dsp_conv" else 1
+    return _call(layer, function, arrays, f"{function}_parameters", {"matrix": matrix, **fields}, kernels, scratch)
 
 
 def paired_weights(weights: np.ndarray, wide: bool) -> np.ndarray:
@@ -117,19 +160,8 @@ def _sums(weights: np.ndarray, axes: int | tuple[int, ...]) -> np.ndarray:
     return np.stack([products.min(0).sum(axes), products.max(0).sum(axes)])
 
 
-def _clamp(layer: Layer) -> tuple[str, ...]:
-    """The call that applies a range narrower than that of int8."""
-    lowest, highest = activation_range(layer.operator.activation, layer.target)
-    if (lowest, highest) == INT8_RANGE:
-        return ()
-    return (f"automcu_dsp_clamp({layer.output_pointer}, {prod(layer.output.shape)}, {lowest}, {highest});",)
-
-
-def _files(*kernels: str) -> tuple:
-    return _FOLDER / "automcu_dsp.h", *(_FOLDER / f"{kernel}.c" for kernel in kernels)
-
-
 _CALLS: dict[str, Callable[[Layer], Call | None]] = {
     "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _depthwise_conv,
     "FULLY_CONNECTED": _fully_connected,
 }

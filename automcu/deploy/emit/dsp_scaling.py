@@ -44,7 +44,7 @@ def channels_of(layer: Layer, sums: np.ndarray, *, left_shifts: bool) -> Channel
         low, high = (int(bound) for bound in bounds[:, channel])
         zero_point = layer.target.zero_point
         first, last = _exact(np.array([low, high]), multiplier, shift, zero_point)
-        if -(1 << 31) <= low and high < 1 << 31 and first == last and shift <= 0:
+        if low >= -(1 << 31) and high < 1 << 31 and first == last and shift <= 0:
             rows.append((4 * (int(first) - zero_point), _HALF, 0, 0, True))
             continue
         shifts = _shifts(low, high, multiplier, shift, zero_point, left_shifts)

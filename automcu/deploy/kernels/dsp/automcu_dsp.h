@@ -71,6 +71,30 @@ void automcu_dsp_dense(const automcu_dsp_dense_parameters *parameters, const int
 void automcu_dsp_conv(const automcu_dsp_conv_parameters *parameters, const int8_t *input, int8_t *output,
                       void *columns, int8_t *window);
 
+/* DEPTHWISE_CONV_2D of depth multiplier 1 and a depth of at least 4. `weights`[kernel_height][kernel_width][depth].
+ * `channels` has three numbers for each channel: its bias as above, not doubled; the multiplier; and e - 1 plus 256
+ * times how far the accumulator is shifted left to begin with, which is 1 unless its scale is 1/2 or more. */
+typedef struct {
+    int32_t depth, rounding;
+    const int8_t *weights;
+    const int32_t *channels;
+    int32_t input_height, input_width;
+    int32_t output_height, output_width;
+    int32_t kernel_height, kernel_width;
+    int32_t stride_height, stride_width;
+    int32_t top, left;
+    int32_t input_zero_point;
+} automcu_dsp_depthwise_parameters;
+
+/* Any window. `window`: the bytes of one window, needed only when some window reaches over an edge. */
+void automcu_dsp_depthwise(const automcu_dsp_depthwise_parameters *parameters, const int8_t *input, int8_t *output,
+                           int8_t *window);
+
+/* A 3x3 window, stride 1. `planes`: 32 bytes for each column that two neighbouring outputs need: an even number of
+ * outputs, and 2 more. */
+void automcu_dsp_depthwise_3x3(const automcu_dsp_depthwise_parameters *parameters, const int8_t *input,
+                               int8_t *output, void *planes);
+
 /* Output of 4 rows: columns[pair][row], output[row * units + unit]. */
 void automcu_dsp_multiply4(const automcu_dsp_matrix *matrix, const automcu_pair *columns, int8_t *output);
 

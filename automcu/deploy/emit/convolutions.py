@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 
 from automcu.deploy.emit.kernel_set import Call, Fields, Layer, portable_files
-from automcu.graph.requantize import activation_range, channel_scales, quantize_multiplier
+from automcu.graph.requantize import activation_range, channel_scales
 
 
 def conv(layer: Layer) -> Call:
@@ -45,7 +45,7 @@ def folded_bias(layer: Layer) -> np.ndarray | None:
 def accumulator_scales(layer: Layer) -> list[tuple[int, int]]:
     """Multiplier and shift of each output channel, or one pair for all, of a convolution or fully connected layer."""
     scales = channel_scales(layer.operator.kind, layer.source, layer.constants.scales, layer.target)
-    return [quantize_multiplier(scale) for scale in scales]
+    return [layer.factor(scale) for scale in scales]
 
 
 def scaling_arrays(scales: list[tuple[int, int]]) -> dict[str, np.ndarray]:

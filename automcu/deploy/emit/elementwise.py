@@ -8,7 +8,7 @@ import numpy as np
 from automcu.deploy.emit import tables
 from automcu.deploy.emit.kernel_set import Call, Fields, Layer, portable_files
 from automcu.graph.int8_model import Quantization
-from automcu.graph.requantize import INT8_RANGE, activation_range, quantize_multiplier
+from automcu.graph.requantize import INT8_RANGE, activation_range
 
 _SAME_SCALE = (1 << 30, 1)
 _SUM_BITS = 20
@@ -41,7 +41,7 @@ def multiply(layer: Layer) -> Call:
     """MUL, of two activations or of one and a constant."""
     operands, whole = _operands(layer)
     first, second = (operand.quantization for operand in operands)
-    scale = quantize_multiplier(first.scale * second.scale / layer.target.scale)
+    scale = layer.factor(first.scale * second.scale / layer.target.scale)
     fields: Fields = {
         "whole_zero_point": operands[whole].quantization.zero_point,
         "other_zero_point": operands[1 - whole].quantization.zero_point,
@@ -65,11 +65,11 @@ def prelu(layer: Layer) -> Call:
         _Operand(layer.input_pointer(), source, layer.inputs[0].shape),
         _Operand(layer.array("constant"), slopes, layer.operator.weights),
     )
-    negative = quantize_multiplier(source.scale * slopes.scale / target.scale)
+    negative = layer.factor(source.scale * slopes.scale / target.scale)
     fields: Fields = {
         "input_zero_point": source.zero_point,
         "slope_zero_point": slopes.zero_point,
-        "positive": _rescaling(layer, quantize_multiplier(source.scale / target.scale)),
+        "positive": _rescaling(layer, layer.factor(source.scale / target.scale)),
         "negative": _rescaling(layer, negative),
     }
     return _pairwise(layer, "automcu_prelu", operands, 0, fields)
@@ -196,7 +196,7 @@ def _sum_scales(layer: Layer, operands: tuple[_Operand, _Operand]) -> tuple[list
     scales = [operand.quantization.scale for operand in operands]
     twice = 2 * max(scales)
     output = twice / ((1 << _SUM_BITS) * layer.target.scale)
-    return [quantize_multiplier(scale / twice) for scale in scales], _sum_output(layer, output)
+    return [layer.factor(scale / twice) for scale in scales], _sum_output(layer, output)
 
 
 def _difference_scales(
@@ -206,13 +206,13 @@ def _difference_scales(
     scales = [np.float32(operand.quantization.scale) for operand in operands]
     twice = np.float32(2) * max(scales)
     output = twice / (np.float32(1 << _SUM_BITS) * np.float32(layer.target.scale))
-    return [quantize_multiplier(float(scale / twice)) for scale in scales], _sum_output(layer, float(output))
+    return [layer.factor(float(scale / twice)) for scale in scales], _sum_output(layer, float(output))
 
 
 def _sum_output(layer: Layer, real: float) -> tuple[int, int]:
     if real >= 1:
         raise layer.refuse("has an output scale that is far below its inputs'", "convert the network again")
-    return quantize_multiplier(real)
+    return layer.factor(real)
 
 
 def _rescaling(layer: Layer, scale: tuple[int, int]) -> str:
@@ -226,7 +226,7 @@ def _rescale(layer: Layer, lowest: int, highest: int) -> Call:
     count = prod(layer.output.shape)
     input_flip, input_zero_point = _as_int8(layer.inputs[0].dtype, layer.source)
     output_flip, output_zero_point = _as_int8(layer.output.dtype, layer.target)
-    multiplier, shift = quantize_multiplier(layer.source.scale / layer.target.scale)
+    multiplier, shift = layer.factor(layer.source.scale / layer.target.scale)
     addresses = f"{layer.input_pointer()}, {layer.output_pointer}"
     if (multiplier, shift) == _SAME_SCALE and input_zero_point == output_zero_point and (lowest, highest) == INT8_RANGE:
         if input_flip == output_flip:

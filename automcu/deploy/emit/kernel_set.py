@@ -11,6 +11,7 @@ from automcu.errors import CandidateFailure
 from automcu.graph.int8 import Operator, Tensor
 from automcu.graph.int8_model import Attributes, Constants, Int8Model, Quantization
 from automcu.graph.planner import MemoryPlan
+from automcu.graph.requantize import quantize_multiplier
 
 KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 """The folder of the C kernels; each set has a folder of its own in it, and file names are unique over all sets."""
@@ -111,6 +112,13 @@ class Layer:
     def pointer(self, offset_bytes: int) -> str:
         """C expression of an address in the arena."""
         return f"{self.network}_arena + {offset_bytes}"
+
+    def factor(self, real: float) -> tuple[int, int]:
+        """Multiplier and shift of the scale `real`."""
+        try:
+            return quantize_multiplier(real)
+        except CandidateFailure as error:
+            raise self.refuse(f"has scales that differ by the factor {real:g}", "convert the network again") from error
 
     def refuse(self, what: str, remedy: str) -> CandidateFailure:
         """The error for a layer that cannot be emitted."""

@@ -4,7 +4,7 @@ from math import prod
 
 from automcu.deploy.emit.kernel_set import Call, Fields, Layer, portable_files
 from automcu.graph.int8 import ELEMENT_BYTES
-from automcu.graph.requantize import INT8_RANGE, activation_range, quantize_multiplier
+from automcu.graph.requantize import INT8_RANGE, activation_range
 
 _MAX_AXES = 4
 _SOFTMAX_BITS = 5
@@ -61,7 +61,7 @@ def _window(
 def mean(layer: Layer) -> Call:
     """MEAN over the whole map: one multiplication scales a sum and divides it by its count."""
     count, depth = prod(layer.inputs[0].shape[1:-1]), layer.inputs[0].shape[-1]
-    multiplier, shift = quantize_multiplier(layer.source.scale / layer.target.scale)
+    multiplier, shift = layer.factor(layer.source.scale / layer.target.scale)
     bits = min(count.bit_length() - 1, 32, 31 + shift)
     fields: Fields = {
         "count": count,
@@ -80,7 +80,7 @@ def softmax(layer: Layer) -> Call:
     if real <= 1:
         raise layer.refuse("has a vanishing input scale or beta", "convert the network again")
     # Beyond 2^30 one step of the input is more than the scaled range: all but the largest are -infinity.
-    multiplier, shift = quantize_multiplier(real) if real < 2.0**30 else (0, 31)
+    multiplier, shift = layer.factor(real) if real < 2.0**30 else (0, 31)
     *rows, depth = layer.output.shape
     # Inputs this far below the largest are taken as -infinity.
     radius = (((1 << _SOFTMAX_BITS) - 1) << (31 - _SOFTMAX_BITS)) >> shift

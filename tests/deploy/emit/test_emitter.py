@@ -8,7 +8,7 @@ import pytest
 from automcu.deploy.emit.emitter import SUPPORTED, emit_network
 from automcu.errors import CandidateFailure
 from automcu.feasibility import planner_tier
-from automcu.graph.int8_model import Int8Model
+from automcu.graph.int8_model import Int8Model, Quantization
 from automcu.graph.planner import plan_memory
 from automcu.graph.tflite.constants import read_model
 from tests.deploy.emit.native import SHA256, emit, run_networks
@@ -73,6 +73,11 @@ def test_what_cannot_be_emitted_is_named() -> None:
     with pytest.raises(CandidateFailure, match=r"RESIZE_NEAREST_NEIGHBOR \(layer .*\) has no kernel; use ADD, "):
         emit(model("graph/converted/varied_int8.tflite"))
     small = model()
+    vanishing = (*small.quantization[:-1], Quantization(1e-30, 0))
+    with pytest.raises(
+        CandidateFailure, match=r"FULLY_CONNECTED \(layer .*\) has scales that differ by the factor .*; "
+    ):
+        emit(replace(small, quantization=vanishing))
     with pytest.raises(CandidateFailure, match="no prefix of C symbols; use lower-case"):
         emit(small, "Net-1")
     with pytest.raises(CandidateFailure, match="no code is emitted for the kernels tflm; use"):

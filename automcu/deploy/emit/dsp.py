@@ -9,7 +9,8 @@ from math import prod
 import numpy as np
 
 from automcu.deploy.emit.convolutions import convolution_sizes
-from automcu.deploy.emit.dsp_scaling import channels_of
+from automcu.deploy.emit.dsp_scaling import LARGEST_SHIFT, channels_of
+from automcu.deploy.emit.elementwise import sum_scales
 from automcu.deploy.emit.kernel_set import KERNELS, Call, Fields, Layer
 from automcu.deploy.emit.portable import Portable
 from automcu.graph.requantize import INT8_RANGE, activation_range
@@ -17,6 +18,8 @@ from automcu.graph.requantize import INT8_RANGE, activation_range
 _FOLDER = KERNELS / "dsp"
 _GROUP = 4
 """Channels that the depthwise kernels take together."""
+_HALF = (1 << 30, 0)
+"""The scale 1/2 as multiplier and shift."""
 _LARGEST_SUM = 1 << 23
 """256 times a smaller sum fits in 32 bits."""
 
@@ -80,6 +83,43 @@ def _depthwise_conv(layer: Layer) -> Call | None:
     return _call(layer, function, arrays, "automcu_dsp_depthwise_parameters", fields, (function,), 1)
 
 
+def _add(layer: Layer) -> Call | None:
+    if layer.operator.kind != "ADD" or layer.operator.weights or layer.inputs[0].shape != layer.inputs[1].shape:
+        return None
+    sources = layer.sources
+    scales, (multiplier, shift) = sum_scales(layer, [source.scale for source in sources])
+    smaller = int(sources[0].scale >= sources[1].scale)
+    larger_zero_point, smaller_zero_point = sources[1 - smaller].zero_point, sources[smaller].zero_point
+    equal = scales[smaller] == scales[1 - smaller] == _HALF
+    if scales[1 - smaller] != _HALF or not (equal or scales[smaller][1] < 0) or not 0 < -shift <= LARGEST_SHIFT:
+        return None
+    function = "automcu_dsp_add"
+    fields: Fields = {
+        "count": prod(layer.output.shape),
+        "smaller_offset": -smaller_zero_point << 21,
+        "multiplier": scales[smaller][0],
+        "shift": 0 if equal else -scales[smaller][1],
+        "offset": -(larger_zero_point + equal * smaller_zero_point) << 20,
+        "output_multiplier": multiplier,
+        "output_shift": -shift - 1,
+        "rounding": 2 * layer.target.zero_point + 1,
+    }
+    inputs = layer.input_pointer(1 - smaller), layer.input_pointer(smaller)
+    return _call(layer, function, {}, f"{function}_parameters", fields, (function,), inputs=inputs)
+
+
+def _average_pool(layer: Layer) -> Call | None:
+    depth = layer.output.shape[3]
+    if depth < _GROUP:
+        return None
+    sizes = convolution_sizes(layer)
+    fields = {"depth": depth} | {
+        key: size for key, size in sizes.items() if key not in ("input_depth", "output_depth", "input_zero_point")
+    }
+    function = "automcu_dsp_average_pool"
+    return _call(layer, function, {}, "automcu_dsp_pool_parameters", fields, (function,))
+
+
 def _call(
     layer: Layer,
     function: str,
@@ -87,13 +127,16 @@ def _call(
     struct: str,
     fields: Fields,
     kernels: tuple[str, ...],
-    scratch: int,
+    scratch: int = 0,
+    inputs: tuple[str, ...] = (),
 ) -> Call:
-    """A call of `function`, which takes `scratch` scratch buffers, from the sources `kernels`; then the clamping to a
+    """A call of `function`, which takes `inputs` (else the one input) and `scratch` scratch buffers, from the sources `kernels`; then the clamping to a
     range narrower than that of int8."""
     given = layer.scratch_pointers
     buffers = [given[i] if i < len(given) else "0" for i in range(scratch)]
-    pointers = ", ".join((f"&{layer.parameters}", layer.input_pointer(), layer.output_pointer, *buffers))
+    pointers = ", ".join(
+        (f"&{layer.parameters}", *(inputs or (layer.input_pointer(),)), layer.output_pointer, *buffers)
+    )
     statements = (f"{function}({pointers});",)
     lowest, highest = activation_range(layer.operator.activation, layer.target)
     if (lowest, highest) != INT8_RANGE:
@@ -161,6 +204,8 @@ def _sums(weights: np.ndarray, axes: int | tuple[int, ...]) -> np.ndarray:
 
 
 _CALLS: dict[str, Callable[[Layer], Call | None]] = {
+    "ADD": _add,
+    "AVERAGE_POOL_2D": _average_pool,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise_conv,
     "FULLY_CONNECTED": _fully_connected,

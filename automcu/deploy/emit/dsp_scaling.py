@@ -13,7 +13,7 @@ from automcu.deploy.emit.kernel_set import Layer
 from automcu.graph.requantize import INT8_RANGE, multiply_by_quantized_multiplier
 
 _HALF = 1 << 30
-_LARGEST_SHIFT = 22
+LARGEST_SHIFT = 22
 """So far right may a scale shift that the rounding term, with a zero point in it, stays far from overflow."""
 _UNSATURATED = 1 << 10
 """No accumulator of a larger magnitude is scaled by 1/2 or more to an output that is not saturated."""
@@ -64,11 +64,11 @@ def _shifts(
     if multiplier <= 0:
         return None
     if shift < 0:
-        return (-shift, 0) if largest < _HALF and -shift <= _LARGEST_SHIFT else None
+        return (-shift, 0) if largest < _HALF and -shift <= LARGEST_SHIFT else None
     if left_shifts:
         values = np.arange(max(low, -_UNSATURATED), min(high, _UNSATURATED) + 1)
         expected = _exact(values, multiplier, shift, zero_point)
-        for right in range(1, _LARGEST_SHIFT):
+        for right in range(1, LARGEST_SHIFT):
             left = shift + right
             if largest << left >= _HALF:
                 break

@@ -28,7 +28,9 @@ def add(layer: Layer) -> Call:
     """ADD and SUB, of two activations or of one and a constant."""
     operands, whole = _operands(layer)
     subtract = layer.operator.kind == "SUB"
-    scales, output = (_difference_scales if subtract else _sum_scales)(layer, operands)
+    scales, output = (_difference_scales if subtract else sum_scales)(
+        layer, [operand.quantization.scale for operand in operands]
+    )
     sides = [
         f"{{{operand.quantization.zero_point}, {multiplier}, {shift}, {-1 if subtract and position else 1}}}"
         for position, (operand, (multiplier, shift)) in enumerate(zip(operands, scales, strict=True))
@@ -191,22 +193,19 @@ def _spread(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int]:
     return prod(shape), prod(whole[end:])
 
 
-def _sum_scales(layer: Layer, operands: tuple[_Operand, _Operand]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """ADD's scales of the operands and of the sum, in double precision."""
-    scales = [operand.quantization.scale for operand in operands]
+def sum_scales(layer: Layer, scales: list[float]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """ADD's factors of the operands, which have `scales`, and of the sum, in double precision."""
     twice = 2 * max(scales)
     output = twice / ((1 << _SUM_BITS) * layer.target.scale)
     return [layer.factor(scale / twice) for scale in scales], _sum_output(layer, output)
 
 
-def _difference_scales(
-    layer: Layer, operands: tuple[_Operand, _Operand]
-) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+def _difference_scales(layer: Layer, scales: list[float]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
     """SUB's scales: those of a sum, in single precision."""
-    scales = [np.float32(operand.quantization.scale) for operand in operands]
-    twice = np.float32(2) * max(scales)
+    single = [np.float32(scale) for scale in scales]
+    twice = np.float32(2) * max(single)
     output = twice / (np.float32(1 << _SUM_BITS) * np.float32(layer.target.scale))
-    return [layer.factor(float(scale / twice)) for scale in scales], _sum_output(layer, float(output))
+    return [layer.factor(float(scale / twice)) for scale in single], _sum_output(layer, float(output))
 
 
 def _sum_output(layer: Layer, real: float) -> tuple[int, int]:

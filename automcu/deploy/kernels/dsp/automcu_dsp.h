@@ -95,6 +95,32 @@ void automcu_dsp_depthwise(const automcu_dsp_depthwise_parameters *parameters, c
 void automcu_dsp_depthwise_3x3(const automcu_dsp_depthwise_parameters *parameters, const int8_t *input,
                                int8_t *output, void *planes);
 
+/* ADD of two maps of `count` numbers, of which `larger` has the larger scale (or the same): it counts
+ * (larger - its zero point) << 19, exactly. The other one counts
+ * round((smaller << 21) + smaller_offset, times multiplier / 2^32) >> shift, rounded half away from zero, where
+ * smaller_offset is minus its zero point << 21; or, if `shift` is 0, as the larger one. `offset` is the sum of minus
+ * the zero points that count so, << 20. The sum is scaled by the output rule, with `output_shift` = e - 1. */
+typedef struct {
+    int32_t count;
+    int32_t smaller_offset, multiplier, shift;
+    int32_t offset, output_multiplier, output_shift, rounding;
+} automcu_dsp_add_parameters;
+
+/* AVERAGE_POOL_2D of a depth of at least 4. */
+typedef struct {
+    int32_t input_height, input_width, depth;
+    int32_t output_height, output_width;
+    int32_t kernel_height, kernel_width;
+    int32_t stride_height, stride_width;
+    int32_t top, left;
+} automcu_dsp_pool_parameters;
+
+/* The output may lie in either operand's place. */
+void automcu_dsp_add(const automcu_dsp_add_parameters *parameters, const int8_t *larger, const int8_t *smaller,
+                     int8_t *output);
+
+void automcu_dsp_average_pool(const automcu_dsp_pool_parameters *parameters, const int8_t *input, int8_t *output);
+
 /* Output of 4 rows: columns[pair][row], output[row * units + unit]. */
 void automcu_dsp_multiply4(const automcu_dsp_matrix *matrix, const automcu_pair *columns, int8_t *output);
 

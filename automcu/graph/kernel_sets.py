@@ -37,30 +37,35 @@ def _dsp(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
             return (_columns(prod(output) // operator.weights[0], operator.weights[1]),)
         case "CONV_2D":
             _, height, width, depth = operator.weights
-            columns = _columns(prod(output[:-1]), height * width * depth)
-            dense = operator.window is not None and operator.window.kernel == operator.window.stride == (1, 1)
-            if dense or (width * depth % 4 == 0 and not _reaches_over(graph, operator)):
-                return (columns,)
-            return columns, height * width * depth
+            rows, bytes_ = prod(output[:-1]), height * width * depth
+            columns = _columns(rows, bytes_)
+            return (columns, bytes_ * _at_once(rows)) if _reaches_over(graph, operator) else (columns,)
         case "DEPTHWISE_CONV_2D" if operator.window is not None and output[3] >= 4:
             if operator.window.kernel == (3, 3) and operator.window.stride == (1, 1):
                 return (32 * (ceil(output[2] / 2) * 2 + 2),)  # the columns of four channels, for two rows of outputs
-            if any(_reaches_over(graph, operator, axis) for axis in (0, 1)):
+            if _reaches_over(graph, operator):
                 return (prod(operator.weights),)
     return ()
 
 
 def _columns(rows: int, depth: int) -> int:
-    """Four rows (or one) of `depth` activations, widened to pairs of int16."""
-    return 4 * ceil(depth / 2) * (4 if rows >= 4 else 1)
+    """`depth` activations of the rows that are multiplied at once, widened to pairs of int16."""
+    return 4 * ceil(depth / 2) * _at_once(rows)
 
 
-def _reaches_over(graph: Int8Graph, operator: Operator, axis: int = 1) -> bool:
-    """Whether some window has columns (rows, for axis 0) outside the map."""
+def _at_once(rows: int) -> int:
+    return 4 if rows >= 4 else 1
+
+
+def _reaches_over(graph: Int8Graph, operator: Operator) -> bool:
+    """Whether some window has rows or columns outside the map."""
     window = operator.window
     assert window is not None
-    inside, made = (graph.tensors[tensor].shape[1 + axis] for tensor in (operator.inputs[0], operator.output))
-    return window.padding == "SAME" and (made - 1) * window.stride[axis] + window.kernel[axis] > inside
+    inside, made = (graph.tensors[tensor].shape[1:3] for tensor in (operator.inputs[0], operator.output))
+    return window.padding == "SAME" and any(
+        (count - 1) * stride + kernel > extent
+        for extent, count, kernel, stride in zip(inside, made, window.kernel, window.stride, strict=True)
+    )
 
 
 def _cmsis_nn(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:

@@ -161,17 +161,19 @@ def _matrix(layer: Layer, function: str, fields: Fields) -> Call | None:
     table = np.stack([channels.bias.astype(np.int64) * 2, channels.multiplier, channels.right], axis=1)
     rounding = 2 * layer.target.zero_point + 1
     matrix = f"{{{depth}, {units}, {rounding}, {int(wide)}, {layer.array('weights')}, {layer.array('channels')}}}"
-    arrays = {"weights": paired_weights(weights, wide), "channels": table.astype(np.int32)}
-    kernels = (function, "automcu_dsp_multiply4", "automcu_dsp_multiply1")
+    rows = 1 if layer.operator.window is None else layer.operator.window.kernel[0]
+    arrays = {"weights": paired_weights(weights, rows, wide), "channels": table.astype(np.int32)}
+    kernels = (function, "automcu_dsp_expand", "automcu_dsp_multiply4", "automcu_dsp_multiply1")
     scratch = 2 if function == "automcu_dsp_conv" else 1
     return _call(layer, function, arrays, f"{function}_parameters", {"matrix": matrix, **fields}, kernels, scratch)
 
 
-def paired_weights(weights: np.ndarray, wide: bool) -> np.ndarray:
-    """Weights (units, depth) as `automcu_dsp_matrix` has them: as many bytes, for two units at a time."""
+def paired_weights(weights: np.ndarray, rows: int, wide: bool) -> np.ndarray:
+    """Weights (units, depth), for windows of that many rows, as `automcu_dsp_matrix` has them: as many bytes, for two
+    units at a time."""
     units, depth = weights.shape
     skipped = depth & 1
-    order = _order(depth)
+    order = _order(depth // rows, rows)
     given = np.concatenate([weights, np.zeros((units, 1), np.int8)], axis=1)[:, order]  # index -1: a zero, skipped
     bytes_ = given.copy()
     if not wide:
@@ -181,13 +183,19 @@ def paired_weights(weights: np.ndarray, wide: bool) -> np.ndarray:
     return np.concatenate([pairs.ravel(), last.ravel() if units & 1 else []]).astype(np.int8)
 
 
-def _order(depth: int) -> list[int]:
-    """The order in which `automcu_dsp_expand` puts `depth` activations in pairs; -1 stands for none."""
-    order = [-1, depth - 1] if depth & 1 else []
-    whole = depth & ~3
-    for first in range(0, whole, 4):
-        order += [first, first + 2, first + 1, first + 3]
-    return [*order, *range(whole, depth & ~1)]
+def _order(run: int, rows: int) -> list[int]:
+    """The order in which `automcu_dsp_expand4` puts the activations of a window in pairs; -1 stands for none."""
+    order = [-1, rows * run - 1] if rows * run & 1 else []
+    begins = range(0, rows * run, run)
+    for begin in begins:
+        for first in range(begin, begin + run - 3, 4):
+            order += [first, first + 2, first + 1, first + 3]
+    if run & 2:
+        for begin in begins:
+            order += [begin + (run & ~3), begin + (run & ~3) + 1]
+    if run & 1:
+        order += [begin + run - 1 for begin in begins[: rows & ~1]]
+    return order
 
 
 def _borrowed(weights: np.ndarray) -> np.ndarray:

@@ -31,10 +31,10 @@ typedef uint32_t automcu_pair;
 
 /* `units` dot products of `depth` numbers, scaled.
  *
- * The `depth` activations are taken as pairs, in the order that `automcu_dsp_expand` makes. For two channels (u, u + 1)
+ * The `depth` activations are taken as pairs, in the order that `automcu_dsp_expand4` makes. For two channels (u, u + 1)
  * and a pair (i, j), `weights` holds 4 bytes, the halves of a word: w[u][i] + 256 * w[u+1][i], and the same with j. The
  * word as it is gives sum[u] + 256 * sum[u+1], its lower bytes give sum[u]; one SXTB16 does for four weights. An odd
- * depth puts the last activation first, without a partner; an odd last channel has two bytes for each pair.
+ * depth has one activation without a partner, which comes first; an odd last channel has two bytes for each pair.
  * Where 256 * sum[u+1] may not fit in 32 bits, `wide` is set and the bytes are plain.
  *
  * `channels` has three numbers for each channel: 2 * bias, where the bias includes minus the input's zero point times
@@ -66,10 +66,10 @@ typedef struct {
 void automcu_dsp_dense(const automcu_dsp_dense_parameters *parameters, const int8_t *input, int8_t *output,
                        void *columns);
 
-/* CONV_2D. `columns` as above, a row being a window; `window`: the bytes of one window, needed only when some window
- * reaches over the left or right edge, or when a row of it has no multiple of 4 bytes. */
+/* CONV_2D. `columns` as above, a row being a window; `copies`: the bytes of 4 windows (of one, as above), needed only
+ * when some window reaches over an edge. */
 void automcu_dsp_conv(const automcu_dsp_conv_parameters *parameters, const int8_t *input, int8_t *output,
-                      void *columns, int8_t *window);
+                      void *columns, int8_t *copies);
 
 /* DEPTHWISE_CONV_2D of depth multiplier 1 and a depth of at least 4. `weights`[kernel_height][kernel_width][depth].
  * `channels` has three numbers for each channel: its bias as above, not doubled; the multiplier; and e - 1 plus 256
@@ -121,6 +121,21 @@ void automcu_dsp_add(const automcu_dsp_add_parameters *parameters, const int8_t 
 
 void automcu_dsp_average_pool(const automcu_dsp_pool_parameters *parameters, const int8_t *input, int8_t *output);
 
+/* Four windows of a map, of `rows` rows with `run` bytes each: where they begin, and how far it is from the end of the
+ * last whole word in a row to the next row. */
+typedef struct {
+    const int8_t *from[4];
+    int32_t gap[4];
+} automcu_dsp_windows;
+
+/* Widen four windows to to[pair][window]. Pairs: an activation without a partner, in the upper half, if `run` and `rows`
+ * are odd (the last of the last row); then of each row in turn, of each four, (0, 2) and (1, 3); then of each row in
+ * turn the two that are left, as neighbours; then the single ones left of two rows. */
+void automcu_dsp_expand4(automcu_pair *to, const automcu_dsp_windows *windows, int32_t run, int32_t rows);
+
+/* Widen one window, of rows `row_bytes` apart, to to[pair]. */
+void automcu_dsp_expand1(automcu_pair *to, const int8_t *from, int32_t row_bytes, int32_t run, int32_t rows);
+
 /* Output of 4 rows: columns[pair][row], output[row * units + unit]. */
 void automcu_dsp_multiply4(const automcu_dsp_matrix *matrix, const automcu_pair *columns, int8_t *output);
 
@@ -143,29 +158,6 @@ static inline int32_t automcu_dsp_output(int32_t doubled, int32_t multiplier, in
 {
     int32_t high = automcu_dsp_multiply_high(doubled, multiplier, (int32_t)((uint32_t)rounding << shift));
     return __ssat((high + (doubled >> 31)) >> shift >> 1, 8);
-}
-
-/* Widen `count` activations to pairs, each `step` words after the one before: (0, 2), (1, 3) of each four; what is left
- * as neighbours; an odd last one before all, in the upper half. */
-static inline __attribute__((always_inline)) void automcu_dsp_expand(automcu_pair *to, const int8_t *from,
-                                                                     int32_t count, int32_t step)
-{
-    if (count & 1) {
-        *to = (uint32_t)from[count - 1] << 16;
-        to += step;
-    }
-    const int8_t *end = from + (count & ~3);
-#pragma clang loop unroll_count(2)
-    while (from < end) {
-        uint32_t four = *(const automcu_word *)from;
-        from += 4;
-        to[0] = __sxtb16(four);
-        to[step] = __sxtb16(__ror(four, 8));
-        to += 2 * step;
-    }
-    if (count & 2) {
-        *to = (uint16_t)from[0] | (uint32_t)from[1] << 16;
-    }
 }
 
 #endif

@@ -8,15 +8,15 @@ void automcu_dsp_dense(const automcu_dsp_dense_parameters *parameters, const int
     int32_t left = parameters->rows;
     if (!matrix->wide) {
         for (; left >= 4; left -= 4) {
-            for (int32_t row = 0; row < 4; row++, input += depth) {
-                automcu_dsp_expand((automcu_pair *)columns + row, input, depth, 4);
-            }
+            const automcu_dsp_windows rows = {{input, input + depth, input + 2 * depth, input + 3 * depth}, {0}};
+            automcu_dsp_expand4(columns, &rows, depth, 1);
             automcu_dsp_multiply4(matrix, columns, output);
+            input += 4 * depth;
             output += 4 * units;
         }
     }
     for (; left > 0; left--) {
-        automcu_dsp_expand(columns, input, depth, 1);
+        automcu_dsp_expand1(columns, input, 0, depth, 1);
         automcu_dsp_multiply1(matrix, columns, output);
         input += depth;
         output += units;

@@ -34,7 +34,7 @@ def test_a_network_that_fits(capsys: Capture) -> None:
     assert code == 0
     assert lines[0] == "tier planner judges: planner was asked for"
     row = next(line for line in lines if line.startswith("nucleo_f446re")).split()
-    report = PlannerTier().report(read_tflite(MODEL.read_bytes()), lambda: MODEL)
+    report = PlannerTier("dsp").report(read_tflite(MODEL.read_bytes()), lambda: MODEL)
     assert row[1:3] == ["M4F", f"{report.ram_bytes / 1000:.1f}"]
     assert row[-1] == "yes" and "estimate" in text
 
@@ -50,7 +50,7 @@ def test_one_that_does_not_is_told_why_and_what_would_be_cheaper(capsys: Capture
 
 
 def test_limits_of_the_user_are_kept_beside_the_boards(capsys: Capture) -> None:
-    report = PlannerTier().report(read_tflite(MODEL.read_bytes()), lambda: MODEL)
+    report = PlannerTier("dsp").report(read_tflite(MODEL.read_bytes()), lambda: MODEL)
     for option, bytes_ in (("--ram-kb", report.ram_bytes), ("--flash-kb", report.flash_bytes)):
         assert told(capsys, "check", MODEL, *PLANNER, option, str(bytes_ / 1000))[0] == 0
         assert told(capsys, "check", MODEL, *PLANNER, option, str((bytes_ - 1) / 1000))[0] == 1
@@ -89,7 +89,7 @@ def test_a_tier_that_needs_a_file_gets_one_for_an_architecture(capsys: Capture) 
 def test_all_boards_are_judged_and_the_smallest_that_fits_is_named(capsys: Capture) -> None:
     code, text = told(capsys, "check", MODEL, "--board", "all", "--tier", "planner", "--json")
     document = json.loads(text)
-    report = PlannerTier().report(read_tflite(MODEL.read_bytes()), lambda: MODEL)
+    report = PlannerTier("dsp").report(read_tflite(MODEL.read_bytes()), lambda: MODEL)
     expected = {
         board.name: not Budget(board.ram_bytes, board.flash_bytes, None).on(board).violations(report)
         for board in load_boards()

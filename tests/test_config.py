@@ -130,7 +130,7 @@ def _tiers(gate: Any, smallest: Architecture) -> tuple[str, ...]:
 def test_the_gate_follows_the_tier_and_the_runtime() -> None:
     judge, tiers = judged("feasibility=planner")
     assert (judge.tier, tiers) == ("planner", ("planner", "planner"))
-    assert str(judge) == f"planner {judge.version} for any Cortex-M (planner was asked for)"
+    assert str(judge) == f"planner {judge.version} for Cortex-M with dsp kernels (planner was asked for)"
     _, tiers = judged("feasibility=st_estimate", "deploy.runtime=st")
     assert tiers == ("st_estimate", "st_estimate")
     _, tiers = judged("feasibility=tflm")

@@ -22,22 +22,37 @@ RUNTIME_RAM_BYTES = 1_024
 board's reserve covers the stack, so that this is conservative."""
 SUPPORTED = frozenset(
     {
+        "ADD",
+        "AVERAGE_POOL_2D",
+        "CONCATENATION",
         "CONV_2D",
         "DEPTHWISE_CONV_2D",
+        "DEQUANTIZE",
+        "EXPAND_DIMS",
         "FULLY_CONNECTED",
-        "ADD",
-        "CONCATENATION",
-        "AVERAGE_POOL_2D",
+        "HARD_SWISH",
+        "LEAKY_RELU",
+        "LOGISTIC",
+        "MAXIMUM",
         "MAX_POOL_2D",
         "MEAN",
-        "RESHAPE",
+        "MINIMUM",
+        "MUL",
         "PAD",
-        "SOFTMAX",
+        "PRELU",
         "QUANTIZE",
-        "DEQUANTIZE",
+        "REDUCE_MAX",
+        "RELU",
+        "RELU6",
+        "RESHAPE",
+        "SOFTMAX",
+        "SQUEEZE",
+        "SUB",
+        "TANH",
+        "TRANSPOSE",
     }
 )
-"""Kinds of operators that AutoMCU's own runtime has kernels for, as `require_supported` takes them."""
+"""Kinds of operators that AutoMCU's own runtime has kernels for: those of `automcu.deploy.emit.emitter.SUPPORTED`."""
 
 
 class PlannerTier:

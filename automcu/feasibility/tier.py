@@ -80,38 +80,15 @@ def busiest_layer(graph: Int8Graph, costs: Costs) -> str:
     return f"{graph.operators[index].name} ({costs.macs[index]:,} of {costs.total_macs:,} MACs)"
 
 
-_REMEDIES = {
-    "ADD of a constant": "let the bias of the convolution before add it",
-    "EXPAND_DIMS": "let a Reshape or Flatten layer do it, with the batch size fixed at 1",
-    "HARD_SWISH": "use ReLU or ReLU6 instead",
-    "LEAKY_RELU": "use ReLU or ReLU6 instead",
-    "LOGISTIC": "use ReLU or ReLU6 instead of sigmoid and swish, and leave out squeeze-and-excite",
-    "MAXIMUM": "use ReLU or ReLU6 right after a convolution to clamp values",
-    "MEAN": "use average pooling over the whole map",
-    "MINIMUM": "use ReLU or ReLU6 right after a convolution to clamp values",
-    "MUL": "leave out squeeze-and-excite and other gating, and scale by the convolution before",
-    "PAD": "let the convolutions pad",
-    "PRELU": "use ReLU or ReLU6 instead",
-    "REDUCE_MAX": "use max pooling over the whole map",
-    "RELU": "let ReLU follow a convolution that no other layer reads, so that the two become one",
-    "RELU6": "let ReLU6 follow a convolution that no other layer reads, so that the two become one",
-    "SOFTMAX": "leave it out, the largest logit being the same class",
-    "SQUEEZE": "let a Reshape or Flatten layer do it, with the batch size fixed at 1",
-    "SUB": "subtract by the bias of a convolution, or add a map whose convolution has the sign changed",
-    "TANH": "use ReLU or ReLU6 instead",
-    "TRANSPOSE": "give the network its input in the order of axes in which it computes",
-}
-
-
 def require_supported(graph: Int8Graph, supported: frozenset[str], runtime: str) -> None:
     """Refuse a network that `runtime` cannot run: whose operators are not all of the kinds `supported`.
 
-    Adding two maps and adding a constant to one are different things to a runtime: the latter counts as the kind "ADD
-    of a constant". Raises `CandidateFailure` with the first such layer and what to use instead; for example `HARD_SWISH
-    (layer block3_swish) is not supported by AutoMCU's own runtime; use ReLU or ReLU6 instead`.
+    Raises `CandidateFailure` with the first such layer; for example `RESIZE_BILINEAR (layer up1) is not supported by
+    AutoMCU's own runtime; use ADD, AVERAGE_POOL_2D, ...`.
     """
     for operator in graph.operators:
-        kind = "ADD of a constant" if operator.kind == "ADD" and operator.weights else operator.kind
-        if kind not in supported:
-            remedy = _REMEDIES.get(kind, f"use {', '.join(sorted(supported))}")
-            raise CandidateFailure(f"{kind} (layer {operator.name}) is not supported by {runtime}; {remedy}")
+        if operator.kind not in supported:
+            raise CandidateFailure(
+                f"{operator.kind} (layer {operator.name}) is not supported by {runtime}; use "
+                f"{', '.join(sorted(supported))}"
+            )

@@ -26,7 +26,7 @@ SPACE = make_space("mcu_cnn", (32, 32, 3), 10)
 class Counting:
     """The planner, with a count of its reports."""
 
-    name, version, target = PlannerTier.name, PlannerTier.version, PlannerTier.target
+    name, version, target = PlannerTier.name, PlannerTier.version, PlannerTier().target
 
     def __init__(self) -> None:
         self.reports = 0

@@ -37,6 +37,7 @@ from tests.feasibility.st.cloud_server import (
 )
 from tests.graph.shared_models import shared
 
+# By the clock of when the tests are collected: some minutes may pass until one uses it.
 IN_AN_HOUR = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 
 
@@ -248,7 +249,7 @@ def test_a_pause_beyond_the_deadline_is_not_begun(
 ) -> None:
     cloud.once("POST analyze", status(429, Retry_After=when))
     began = time.monotonic()
-    with pytest.raises(InfraFailure, match=r"status 429 and a pause of 3[56]\d\d s would end too late"):
+    with pytest.raises(InfraFailure, match=r"status 429 and a pause of 3\d\d\d s would end too late"):
         ask()
     assert time.monotonic() - began < 5
 

@@ -117,7 +117,7 @@ def _weighted_range(model: Int8Model, operator: Operator, constants: Constants, 
     lowest, highest = (
         np.einsum("okl,rk,cl->rco", part, rows, columns).reshape(-1, len(least)) + bias for part in (least, most)
     )
-    scales = channel_scales(operator.kind, given, constants.scales, output)
+    scales = channel_scales(given, constants.scales, output)
     multiplier, shift = np.array([quantize_multiplier(scale) for scale in scales], np.int64).T
     # Where 32 bits might not hold the numbers, nothing is said: the zero point comes on top at the end.
     room = (_INT32_MAX >> np.maximum(shift, 0)) - 2 * INT8_RANGE[1] - 2

@@ -1,6 +1,10 @@
 """Integer requantization exactly as TensorFlow Lite Micro computes it: fixed point, rounded twice (gemmlowp's scheme).
 
 It decides outputs bit for bit, so code is emitted for it, and exact graph optimisation reasons with it.
+
+Factors between scales are taken in double precision throughout, as the PyPI build of tflite-micro does, the oracle. Its
+sources say single precision in some places (per-tensor FULLY_CONNECTED, SUB, LEAKY_RELU, HARD_SWISH, RELU), but the
+build does not round there: scales whose quotients lie next to a tie show it (`tests/deploy/corner_models.py`).
 """
 
 import math
@@ -52,11 +56,9 @@ def multiply_by_quantized_multiplier(
     return np.asarray(rounded, np.int32)
 
 
-def channel_scales(kind: str, source: Quantization, scales: np.ndarray, output: Quantization) -> list[float]:
+def channel_scales(source: Quantization, scales: np.ndarray, output: Quantization) -> list[float]:
     """The real factors from accumulator to output of a CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED, one for each
     weight scale in `scales` (float32)."""
-    if kind == "FULLY_CONNECTED" and len(scales) == 1:  # its per-tensor product alone is taken in single precision
-        return [float(np.float32(source.scale) * scales[0]) / output.scale]
     return [source.scale * float(scale) / output.scale for scale in scales]
 
 

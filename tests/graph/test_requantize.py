@@ -71,12 +71,12 @@ def test_channels_have_their_own_multipliers() -> None:
     assert multiply_by_quantized_multiplier(values, multipliers, shifts).tolist() == [[500, 3], [-500, -3]]
 
 
-def test_one_scale_of_a_dense_layer_is_multiplied_in_single_precision() -> None:
+def test_scales_are_multiplied_in_double_precision() -> None:
     source, output, scales = Quantization(float(np.float32(0.1)), 0), Quantization(1.0, 0), np.float32([0.3])
     exact = source.scale * float(scales[0])
-    assert channel_scales("CONV_2D", source, scales, output) == [exact]
-    assert channel_scales("FULLY_CONNECTED", source, scales, output) == [float(np.float32(exact))] != [exact]
-    assert channel_scales("FULLY_CONNECTED", source, scales.repeat(2), output) == [exact] * 2
+    assert float(np.float32(exact)) != exact
+    assert channel_scales(source, scales, output) == [exact]
+    assert channel_scales(source, scales.repeat(2), output) == [exact] * 2
 
 
 def test_activations_bound_the_output() -> None:

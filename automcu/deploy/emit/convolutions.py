@@ -44,7 +44,7 @@ def folded_bias(layer: Layer) -> np.ndarray | None:
 
 def accumulator_scales(layer: Layer) -> list[tuple[int, int]]:
     """Multiplier and shift of each output channel, or one pair for all, of a convolution or fully connected layer."""
-    scales = channel_scales(layer.operator.kind, layer.source, layer.constants.scales, layer.target)
+    scales = channel_scales(layer.source, layer.constants.scales, layer.target)
     return [layer.factor(scale) for scale in scales]
 
 

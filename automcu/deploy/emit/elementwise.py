@@ -28,9 +28,7 @@ def add(layer: Layer) -> Call:
     """ADD and SUB, of two activations or of one and a constant."""
     operands, whole = _operands(layer)
     subtract = layer.operator.kind == "SUB"
-    scales, output = (_difference_scales if subtract else sum_scales)(
-        layer, [operand.quantization.scale for operand in operands]
-    )
+    scales, output = sum_scales(layer, [operand.quantization.scale for operand in operands])
     sides = [
         f"{{{operand.quantization.zero_point}, {multiplier}, {shift}, {-1 if subtract and position else 1}}}"
         for position, (operand, (multiplier, shift)) in enumerate(zip(operands, scales, strict=True))
@@ -194,24 +192,12 @@ def _spread(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def sum_scales(layer: Layer, scales: list[float]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """ADD's factors of the operands, which have `scales`, and of the sum, in double precision."""
+    """ADD's and SUB's factors of the operands, which have `scales`, and of the result."""
     twice = 2 * max(scales)
     output = twice / ((1 << _SUM_BITS) * layer.target.scale)
-    return [layer.factor(scale / twice) for scale in scales], _sum_output(layer, output)
-
-
-def _difference_scales(layer: Layer, scales: list[float]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """SUB's scales: those of a sum, in single precision."""
-    single = [np.float32(scale) for scale in scales]
-    twice = np.float32(2) * max(single)
-    output = twice / (np.float32(1 << _SUM_BITS) * np.float32(layer.target.scale))
-    return [layer.factor(float(scale / twice)) for scale in single], _sum_output(layer, float(output))
-
-
-def _sum_output(layer: Layer, real: float) -> tuple[int, int]:
-    if real >= 1:
+    if output >= 1:
         raise layer.refuse("has an output scale that is far below its inputs'", "convert the network again")
-    return layer.factor(real)
+    return [layer.factor(scale / twice) for scale in scales], layer.factor(output)
 
 
 def _rescaling(layer: Layer, scale: tuple[int, int]) -> str:

@@ -44,19 +44,16 @@ def tanh(value: int, source: Quantization) -> int:
 
 
 def leaky_relu(value: int, source: Quantization, target: Quantization, alpha: float) -> int:
-    """LEAKY_RELU of one stored value; its scales are products in float32."""
+    """LEAKY_RELU of one stored value."""
     difference = value - source.zero_point
-    scale = np.float32(source.scale) / np.float32(target.scale)
-    if difference < 0:
-        scale = np.float32(source.scale) * np.float32(alpha) / np.float32(target.scale)
-    return _clamp(_multiply(difference, *quantize_multiplier(float(scale))) + target.zero_point)
+    scale = source.scale * (alpha if difference < 0 else 1) / target.scale
+    return _clamp(_multiply(difference, *quantize_multiplier(scale)) + target.zero_point)
 
 
 def hard_swish(value: int, source: Quantization, target: Quantization) -> int:
     """HARD_SWISH of one stored value, in 16-bit fixed point. The output's scale is no less than the input's / 128."""
-    fine_scale = np.float32(1 / 128) * np.float32(source.scale)
-    output_multiplier, output_shift = _int16_multiplier(float(fine_scale / np.float32(target.scale)))
-    gate_multiplier, gate_shift = _int16_multiplier(float(fine_scale / (np.float32(3) / np.float32(32768))))
+    output_multiplier, output_shift = _int16_multiplier(source.scale / 128 / target.scale)
+    gate_multiplier, gate_shift = _int16_multiplier(source.scale / 128 / (3 / 32768))
     fine = (value - source.zero_point) << 7
     scaled = _high_product(fine, output_multiplier)
     # The gate is the value on a scale on which 3 is 2^15, in -1..1, then moved to 0..1.

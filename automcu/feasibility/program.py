@@ -1,8 +1,9 @@
 """Running a foreign program that may hang, fork, flood its output or print rubbish.
 
 Covered: no shell, stdin closed, an environment of few variables, a folder for work and temporary files, a process group
-of its own, a time limit and an output limit that end the whole group. Not covered: how much the program writes to disk
-or takes of memory, what it reads or sends, and a child that leaves its process group.
+of its own, a time limit and an output limit that end the whole group, and the end of the group when this process is
+killed. Not covered: how much the program writes to disk or takes of memory, what it reads or sends, and a child that
+leaves its process group.
 """
 
 import os
@@ -10,8 +11,8 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,8 @@ from automcu.errors import InfraFailure
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "STEDGEAI_CORE_DIR")
 _POLL_SECONDS = 0.05
 _ENDING_SECONDS = 0.002  # a program ends right after it closes its output, as a rule
+_GUARD = 'read -r _; kill -KILL "-$1"'
+"""A shell that waits for a line that never comes, and kills the process group of its argument when the pipe ends."""
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -73,7 +76,7 @@ def run_program(
     assert process.stdout is not None
     output = bytearray()
     try:
-        with process.stdout as pipe, selectors.DefaultSelector() as selector:
+        with guarded(process.pid), process.stdout as pipe, selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             open_ = True
             while True:
@@ -97,6 +100,30 @@ def run_program(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return Completed(process.returncode, output.decode("utf-8", "replace"))
+
+
+@contextmanager
+def guarded(group: int) -> Iterator[None]:
+    """As long as this lasts, the process group `group` is killed when this process dies, however it does: a flashing
+    tool must not go on when the board has been given back. Raises `ProgramFailure` when that cannot be promised.
+    """
+    try:
+        guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "sh", str(group)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProgramFailure(f"/bin/sh cannot be started ({error.strerror}); free memory or processes") from error
+    assert guard.stdin is not None
+    try:
+        yield
+    finally:
+        guard.kill()  # before the pipe ends
+        guard.wait()
+        guard.stdin.close()
 
 
 def _ended(pid: int) -> bool:

@@ -12,7 +12,7 @@ from automcu.deploy.boards.link import BoardDisconnected, BoardFault, BoardUnava
 from automcu.deploy.boards.protocol import ProtocolSession
 from automcu.deploy.toolchain.toolchain import Image
 from automcu.errors import InfraFailure
-from automcu.feasibility.program import child_environment
+from automcu.feasibility.program import child_environment, guarded
 from automcu.feasibility.temporary import temporary_folder
 
 _CHUNK_BYTES = 65_536
@@ -30,7 +30,8 @@ class HostBoard:
 
     @contextmanager
     def open(self, image: Image) -> Iterator[ProtocolSession]:
-        """See `BoardLink.open`. The program and all that it started are gone at the end, whatever happens."""
+        """See `BoardLink.open`. The program and all that it started are gone at the end, even when this process is
+        killed."""
         with temporary_folder() as folder:
             program = folder / "firmware"
             try:
@@ -55,9 +56,10 @@ class HostBoard:
                 ) from error
             transport = _Pipes(process, self._limit_seconds)
             try:
-                session = ProtocolSession(transport, image.symbols, self._limit_seconds)
-                yield session
-                session.stop()
+                with guarded(process.pid):
+                    session = ProtocolSession(transport, image.symbols, self._limit_seconds)
+                    yield session
+                    session.stop()
             finally:
                 transport.close()
 

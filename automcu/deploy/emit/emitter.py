@@ -20,6 +20,8 @@ from automcu.graph.planner import ALIGNMENT, MemoryPlan
 _SETS: dict[KernelSet, type[KernelCalls]] = {"portable": Portable, "dsp": Dsp, "cmsis_nn": CmsisNN}
 SUPPORTED: frozenset[str] = Portable.supported
 """The kinds of operators that can be emitted; every kernel set has all of them."""
+_OF_ONE_MAP = frozenset({"AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "MEAN", "REDUCE_MAX"})
+"""The kinds whose kernels read one feature map, and no batch of them, which a RESHAPE, say, can make."""
 _SYMBOL = re.compile(r"[a-z][a-z0-9_]*")
 _TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 _LINE = 116
@@ -54,6 +56,8 @@ def emit_network(
     for layer in layers(model, plan, name):
         if layer.operator.kind not in calls_of.supported:
             raise layer.refuse("has no kernel", f"use {', '.join(sorted(calls_of.supported))}")
+        if layer.operator.kind in _OF_ONE_MAP and layer.inputs[0].shape[0] != 1:
+            raise layer.refuse(f"reads a batch of {layer.inputs[0].shape[0]} feature maps", "keep to batch size 1")
         calls.append((layer, calls_of.call(layer)))
     files = dict.fromkeys(path for _, call in calls for path in call.files)
     sources = {

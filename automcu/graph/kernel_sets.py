@@ -41,8 +41,9 @@ def _dsp(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
             columns = _columns(rows, bytes_)
             return (columns, bytes_ * _at_once(rows)) if _reaches_over(graph, operator) else (columns,)
         case "DEPTHWISE_CONV_2D" if operator.window is not None and output[3] >= 4:
-            if operator.window.kernel == (3, 3) and operator.window.stride == (1, 1):
-                return (32 * (ceil(output[2] / 2) * 2 + 2),)  # the columns of four channels, for two rows of outputs
+            if operator.window.kernel == (3, 3) and operator.window.stride in ((1, 1), (2, 2)):
+                # Four rows (as pairs) of four channels, as long as an even number of outputs needs.
+                return (32 * ((ceil(max(output[1:3]) / 2) * 2 - 1) * operator.window.stride[0] + 3),)
             if _reaches_over(graph, operator):
                 return (prod(operator.weights),)
     return ()

@@ -3,7 +3,7 @@
 What they cannot compute exactly, or not faster, is left to the portable kernels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 
 import numpy as np
@@ -67,11 +67,16 @@ def _depthwise_conv(layer: Layer) -> Call | None:
     channels = channels_of(layer, _sums(weights, 0), left_shifts=True)
     if channels is None:
         return None
-    fast = window.kernel == (3, 3) and window.stride == (1, 1)
-    function = "automcu_dsp_depthwise_3x3" if fast else "automcu_dsp_depthwise"
+    weights = np.where(channels.constant, 0, weights).astype(np.int8)
     shifts = channels.right + 256 * (channels.left + 1)
+    function = "automcu_dsp_depthwise"
+    if window.kernel == (3, 3) and window.stride in ((1, 1), (2, 2)):
+        function = "automcu_dsp_depthwise_3x3"
+        sizes, swapped = _rows_and_columns(sizes, depth)
+        if swapped:
+            weights = weights.reshape(3, 3, depth).transpose(1, 0, 2)
     arrays = {
-        "weights": np.where(channels.constant, 0, weights).astype(np.int8),
+        "weights": np.ascontiguousarray(weights),
         "channels": np.stack([channels.bias, channels.multiplier, shifts], axis=1),
     }
     fields: Fields = {
@@ -80,7 +85,20 @@ def _depthwise_conv(layer: Layer) -> Call | None:
         **{key: layer.array(key) for key in arrays},
         **sizes,
     }
-    return _call(layer, function, arrays, "automcu_dsp_depthwise_parameters", fields, (function,), 1)
+    return _call(layer, function, arrays, f"{function}_parameters", fields, (function,), 1)
+
+
+def _rows_and_columns(sizes: Mapping[str, int], depth: int) -> tuple[dict[str, int], bool]:
+    """The sizes of an `automcu_dsp_depthwise_3x3_parameters`, and whether its rows are the map's columns."""
+    swapped = sizes["output_height"] > sizes["output_width"]
+    row, column = ("width", "height") if swapped else ("height", "width")
+    top, left = ("left", "top") if swapped else ("top", "left")
+    made = {"stride": sizes["stride_height"], "top": sizes[top], "left": sizes[left]}
+    for side in ("input", "output"):
+        steps = {"height": sizes[f"{side}_width"] * depth, "width": depth}
+        made |= {f"{side}_rows": sizes[f"{side}_{row}"], f"{side}_columns": sizes[f"{side}_{column}"]}
+        made |= {f"{side}_row_bytes": steps[row], f"{side}_column_bytes": steps[column]}
+    return made | {"input_zero_point": sizes["input_zero_point"]}, swapped
 
 
 def _add(layer: Layer) -> Call | None:

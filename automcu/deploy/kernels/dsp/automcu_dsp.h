@@ -90,10 +90,22 @@ typedef struct {
 void automcu_dsp_depthwise(const automcu_dsp_depthwise_parameters *parameters, const int8_t *input, int8_t *output,
                            int8_t *window);
 
-/* A 3x3 window, stride 1. `planes`: 32 bytes for each column that two neighbouring outputs need: an even number of
- * outputs, and 2 more. */
-void automcu_dsp_depthwise_3x3(const automcu_dsp_depthwise_parameters *parameters, const int8_t *input,
-                               int8_t *output, void *planes);
+/* The same with a 3x3 kernel and a stride of 1 or 2. What is called a row may be a column of the map, and a column a row
+ * (and likewise in `weights`), so that columns are many: steps through memory are in bytes. */
+typedef struct {
+    int32_t depth, rounding;
+    const int8_t *weights;
+    const int32_t *channels;
+    int32_t stride;
+    int32_t input_rows, input_columns, input_row_bytes, input_column_bytes;
+    int32_t output_rows, output_columns, output_row_bytes, output_column_bytes;
+    int32_t top, left;
+    int32_t input_zero_point;
+} automcu_dsp_depthwise_3x3_parameters;
+
+/* `columns`: 32 bytes for each column that an even number of output columns needs. */
+void automcu_dsp_depthwise_3x3(const automcu_dsp_depthwise_3x3_parameters *parameters, const int8_t *input,
+                               int8_t *output, void *columns);
 
 /* ADD of two maps of `count` numbers, of which `larger` has the larger scale (or the same): it counts
  * (larger - its zero point) << 19, exactly. The other one counts

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import unicorn
-from unicorn.arm_const import UC_ARM_REG_LR, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M4, UC_CPU_ARM_CORTEX_M33
+from unicorn.arm_const import UC_ARM_REG_LR, UC_ARM_REG_SP
 
+from automcu.deploy.boards.emulator import CORES
 from automcu.deploy.toolchain.objects import ObjectCache
 from automcu.deploy.toolchain.toolchain import Image, ImageTooLarge, Project, Toolchain
 from automcu.errors import CandidateFailure, InfraFailure
 
-CORES = ("cortex-m0", "cortex-m0+", "cortex-m3", "cortex-m4f", "cortex-m7f", "cortex-m33f")
 FLASH, RAM = 0x0800_0000, 0x2000_0000
 TABLE_BYTES, ARENA_BYTES, STACK_BYTES = 1_000, 3_000, 512
 MAIN_C = f"""
@@ -97,9 +97,8 @@ class Core:
     """A core with the image in its memory, of which functions are called."""
 
     def __init__(self, image: Image, core: str) -> None:
-        self._emulator = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-        model = UC_CPU_ARM_CORTEX_M33 if core == "cortex-m33f" else UC_CPU_ARM_CORTEX_M4
-        self._emulator.ctl_set_cpu_model(model)
+        self._emulator = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
+        self._emulator.ctl_set_cpu_model(CORES[core])
         for address, size in ((FLASH, 65_536), (RAM, 16_384), (0x1000_0000, 4_096), (0xE000_E000, 4_096)):
             self._emulator.mem_map(address, size)
         self._emulator.mem_write(image.load_address, image.binary)

@@ -48,7 +48,7 @@ from automcu.deploy.boards.functions import ENTRY, functions
 from automcu.deploy.boards.link import BoardFault, BoardHung, BoardUnavailable
 from automcu.deploy.toolchain.toolchain import Image
 
-_CORES = {
+CORES = {
     "cortex-m0": UC_CPU_ARM_CORTEX_M0,
     "cortex-m0+": UC_CPU_ARM_CORTEX_M0,
     "cortex-m3": UC_CPU_ARM_CORTEX_M3,
@@ -186,15 +186,15 @@ class Emulator:
 
     def __init__(self, board: Board, image: Image, limit_seconds: float) -> None:
         """Raises `BoardUnavailable` for a core that cannot be emulated, `BoardFault` for an image that cannot start."""
-        if board.core not in _CORES:
-            raise BoardUnavailable(f"there is no virtual {board.core:.40}; use a board with {', '.join(_CORES)}")
+        if board.core not in CORES:
+            raise BoardUnavailable(f"there is no virtual {board.core:.40}; use a board with {', '.join(CORES)}")
         self._symbols = image.symbols
         self._limit_seconds = limit_seconds
         self._hung = False
         self._fault: BoardFault | None = None
         self._trouble = _Trouble()
         self._engine = Uc(UC_ARCH_ARM, UC_MODE_THUMB)  # UC_MODE_MCLASS would make any model a Cortex-M33
-        self._engine.ctl_set_cpu_model(_CORES[board.core])
+        self._engine.ctl_set_cpu_model(CORES[board.core])
         self._engine.ctl_set_page_size(_PAGE_BYTES)
         self._flash = self._map_memory(board, image)
         self.counter = BlockCounter(self._engine, *_entry(image))

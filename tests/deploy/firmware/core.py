@@ -10,13 +10,12 @@ from unicorn.arm_const import (
     UC_ARM_REG_R2,
     UC_ARM_REG_R3,
     UC_ARM_REG_SP,
-    UC_CPU_ARM_CORTEX_M0,
-    UC_CPU_ARM_CORTEX_M7,
 )
-from unicorn.unicorn_const import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB
+from unicorn.unicorn_const import UC_ARCH_ARM, UC_MODE_THUMB
 from unicorn.unicorn_py3 import Uc
 
 from automcu.board import Board
+from automcu.deploy.boards.emulator import CORES
 from automcu.deploy.toolchain.toolchain import Image
 
 _RETURN = 0x0F00_0000
@@ -28,8 +27,8 @@ class Core:
     to registers, `reads` what others tell, and `sent` what the UART sent: it always has room."""
 
     def __init__(self, board: Board, image: Image) -> None:
-        self.engine = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
-        self.engine.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M0 if "m0" in board.core else UC_CPU_ARM_CORTEX_M7)
+        self.engine = Uc(UC_ARCH_ARM, UC_MODE_THUMB)
+        self.engine.ctl_set_cpu_model(CORES[board.core])
         for region in board.regions:
             self.engine.mem_map(region.address, -(-region.size_bytes // 4096) * 4096)
         self.engine.mem_map(_RETURN, 4096)

@@ -1,15 +1,15 @@
 """How fast the kernel sets are on virtual boards: instructions, and estimated cycles, for each multiplication (MAC).
 
-    python -m benchmarks.kernels [--networks resnet8 kws ...] [--cores m4 m33 m7] [--sets portable dsp cmsis_nn] [--layers]
+    python -m benchmarks.kernels [--networks resnet8 kws ...] [--cores m4 m33 m7] [--sets portable dsp ...] [--layers]
 
 Instructions are those of one whole inference as the virtual board executes them: exact, the same each time, divided by
-the network's multiplications. Cycles are an estimate (`automcu.deploy.latency`). All sets must give the same output. CMSIS-NN
-4.0.0 comes from the package `bakenn`; for what its wheel lacks (sums, softmax, padding), that set has the portable
-kernels, so the second figure in brackets leaves out all but convolutions and dense layers. `--layers` adds the
-instructions of each call. The exit status is 1 where `dsp` is slower than `cmsis_nn` on a core.
+the network's multiplications. Cycles are an estimate (`automcu.deploy.latency`). All sets must give the same output.
+CMSIS-NN 4.0.0 comes from the package `bakenn`; for what its wheel lacks (sums, softmax, padding), that set has the
+portable kernels, so the figure in brackets leaves out all but convolutions and dense layers. `--layers` adds the
+instructions of each call. The exit status is 1 where `dsp` takes more instructions than `cmsis_nn`.
 
-The networks: three of MLPerf Tiny (ResNet-8, keyword spotting, visual wake words), MobileNetV1 0.25-96 of ST's model zoo,
-and one that AutoMCU found (`experiments/first_run`).
+The networks: three of MLPerf Tiny (ResNet-8, keyword spotting, visual wake words), MobileNetV1 0.25-96 of ST's model
+zoo, and one that AutoMCU found (`experiments/first_run`).
 """
 
 import argparse
@@ -51,8 +51,8 @@ _WEIGHTED = ("conv", "dense", "depthwise", "fully_connected")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One inference. `weighted_instructions` are those of the calls that multiply with weights; `kernel_bytes` is the
-    code and its constants, all of Flash but the network's own."""
+    """One inference. `weighted_instructions` are those of the calls that multiply with weights; sizes are those of the
+    whole image, and of the planned arena with the kernels' scratch."""
 
     output: bytes
     calls: tuple[Call, ...]

@@ -17,7 +17,7 @@ from automcu.graph.requantize import INT8_RANGE, activation_range
 
 _FOLDER = KERNELS / "dsp"
 _GROUP = 4
-"""Channels that the depthwise kernels take together."""
+"""Channels that the depthwise and pooling kernels take together."""
 _HALF = (1 << 30, 0)
 """The scale 1/2 as multiplier and shift."""
 _LARGEST_SUM = 1 << 23
@@ -44,8 +44,9 @@ def _conv(layer: Layer) -> Call | None:
     assert window is not None
     if window.kernel == window.stride == (1, 1):
         return _dense(layer, prod(layer.output.shape[1:3]))
-    sizes: Fields = {key: size for key, size in convolution_sizes(layer).items() if key != "output_depth"}
-    return _matrix(layer, "automcu_dsp_conv", sizes)
+    sizes = convolution_sizes(layer)
+    del sizes["output_depth"]
+    return _matrix(layer, "automcu_dsp_conv", window.kernel[0], sizes)
 
 
 def _fully_connected(layer: Layer) -> Call | None:
@@ -53,137 +54,28 @@ def _fully_connected(layer: Layer) -> Call | None:
 
 
 def _dense(layer: Layer, rows: int) -> Call | None:
-    return _matrix(layer, "automcu_dsp_dense", {"rows": rows})
+    return _matrix(layer, "automcu_dsp_dense", 1, {"rows": rows})
 
 
-def _depthwise_conv(layer: Layer) -> Call | None:
-    window = layer.operator.window
-    assert window is not None
-    sizes = convolution_sizes(layer)
-    depth = sizes.pop("input_depth")
-    if depth != sizes.pop("output_depth") or depth < _GROUP:
-        return None
-    weights = layer.constants.weights.reshape(-1, depth)
-    channels = channels_of(layer, _sums(weights, 0), left_shifts=True)
-    if channels is None:
-        return None
-    weights = np.where(channels.constant, 0, weights).astype(np.int8)
-    shifts = channels.right + 256 * (channels.left + 1)
-    function = "automcu_dsp_depthwise"
-    if window.kernel == (3, 3) and window.stride in ((1, 1), (2, 2)):
-        function = "automcu_dsp_depthwise_3x3"
-        sizes, swapped = _rows_and_columns(sizes, depth)
-        if swapped:
-            weights = weights.reshape(3, 3, depth).transpose(1, 0, 2)
-    arrays = {
-        "weights": np.ascontiguousarray(weights),
-        "channels": np.stack([channels.bias, channels.multiplier, shifts], axis=1),
-    }
-    fields: Fields = {
-        "depth": depth,
-        "rounding": 2 * layer.target.zero_point + 1,
-        **{key: layer.array(key) for key in arrays},
-        **sizes,
-    }
-    return _call(layer, function, arrays, f"{function}_parameters", fields, (function,), 1)
-
-
-def _rows_and_columns(sizes: Mapping[str, int], depth: int) -> tuple[dict[str, int], bool]:
-    """The sizes of an `automcu_dsp_depthwise_3x3_parameters`, and whether its rows are the map's columns."""
-    swapped = sizes["output_height"] > sizes["output_width"]
-    row, column = ("width", "height") if swapped else ("height", "width")
-    top, left = ("left", "top") if swapped else ("top", "left")
-    made = {"stride": sizes["stride_height"], "top": sizes[top], "left": sizes[left]}
-    for side in ("input", "output"):
-        steps = {"height": sizes[f"{side}_width"] * depth, "width": depth}
-        made |= {f"{side}_rows": sizes[f"{side}_{row}"], f"{side}_columns": sizes[f"{side}_{column}"]}
-        made |= {f"{side}_row_bytes": steps[row], f"{side}_column_bytes": steps[column]}
-    return made | {"input_zero_point": sizes["input_zero_point"]}, swapped
-
-
-def _add(layer: Layer) -> Call | None:
-    if layer.operator.kind != "ADD" or layer.operator.weights or layer.inputs[0].shape != layer.inputs[1].shape:
-        return None
-    sources = layer.sources
-    scales, (multiplier, shift) = sum_scales(layer, [source.scale for source in sources])
-    smaller = int(sources[0].scale >= sources[1].scale)
-    larger_zero_point, smaller_zero_point = sources[1 - smaller].zero_point, sources[smaller].zero_point
-    equal = scales[smaller] == scales[1 - smaller] == _HALF
-    if scales[1 - smaller] != _HALF or not (equal or scales[smaller][1] < 0) or not 0 < -shift <= LARGEST_SHIFT:
-        return None
-    function = "automcu_dsp_add"
-    fields: Fields = {
-        "count": prod(layer.output.shape),
-        "smaller_offset": -smaller_zero_point << 21,
-        "multiplier": scales[smaller][0],
-        "shift": 0 if equal else -scales[smaller][1],
-        "offset": -(larger_zero_point + equal * smaller_zero_point) << 20,
-        "output_multiplier": multiplier,
-        "output_shift": -shift - 1,
-        "rounding": 2 * layer.target.zero_point + 1,
-    }
-    inputs = layer.input_pointer(1 - smaller), layer.input_pointer(smaller)
-    return _call(layer, function, {}, f"{function}_parameters", fields, (function,), inputs=inputs)
-
-
-def _average_pool(layer: Layer) -> Call | None:
-    depth = layer.output.shape[3]
-    if depth < _GROUP:
-        return None
-    sizes = convolution_sizes(layer)
-    fields = {"depth": depth} | {
-        key: size for key, size in sizes.items() if key not in ("input_depth", "output_depth", "input_zero_point")
-    }
-    function = "automcu_dsp_average_pool"
-    return _call(layer, function, {}, "automcu_dsp_pool_parameters", fields, (function,))
-
-
-def _call(
-    layer: Layer,
-    function: str,
-    arrays: dict[str, np.ndarray],
-    struct: str,
-    fields: Fields,
-    kernels: tuple[str, ...],
-    scratch: int = 0,
-    inputs: tuple[str, ...] = (),
-) -> Call:
-    """A call of `function`, which takes `inputs` (else the one input) and `scratch` scratch buffers, from the sources `kernels`; then the clamping to a
-    range narrower than that of int8."""
-    given = layer.scratch_pointers
-    buffers = [given[i] if i < len(given) else "0" for i in range(scratch)]
-    pointers = ", ".join(
-        (f"&{layer.parameters}", *(inputs or (layer.input_pointer(),)), layer.output_pointer, *buffers)
-    )
-    statements = (f"{function}({pointers});",)
-    lowest, highest = activation_range(layer.operator.activation, layer.target)
-    if (lowest, highest) != INT8_RANGE:
-        count = prod(layer.output.shape)
-        statements += (f"automcu_dsp_clamp({layer.output_pointer}, {count}, {lowest}, {highest});",)
-        kernels += ("automcu_dsp_clamp",)
-    files = (_FOLDER / "automcu_dsp.h", *(_FOLDER / f"{kernel}.c" for kernel in kernels))
-    return Call(statements, files, arrays, struct, fields)
-
-
-def _matrix(layer: Layer, function: str, fields: Fields) -> Call | None:
-    """A call of a kernel whose parameters begin with an `automcu_dsp_matrix`."""
+def _matrix(layer: Layer, function: str, rows: int, sizes: Fields) -> Call | None:
+    """A call of a kernel whose parameters begin with an `automcu_dsp_matrix`; its windows have `rows` rows."""
     weights = layer.constants.weights.reshape(layer.operator.weights[0], -1)
     units, depth = weights.shape
     sums = _sums(weights, 1)
     channels = channels_of(layer, sums, left_shifts=False)
     if channels is None:
         return None
-    weights = np.where(channels.constant[:, np.newaxis], 0, weights)
+    weights = np.where(channels.constant[:, np.newaxis], 0, weights).astype(np.int8)
     upper = sums[:, 1::2]
     wide = bool((upper < -_LARGEST_SUM).any() or (upper >= _LARGEST_SUM).any() or (_borrowed(weights) < -128).any())
     table = np.stack([channels.bias.astype(np.int64) * 2, channels.multiplier, channels.right], axis=1)
-    rounding = 2 * layer.target.zero_point + 1
-    matrix = f"{{{depth}, {units}, {rounding}, {int(wide)}, {layer.array('weights')}, {layer.array('channels')}}}"
-    rows = 1 if layer.operator.window is None else layer.operator.window.kernel[0]
+    multiply1 = "automcu_dsp_multiply1_wide" if wide else "automcu_dsp_multiply1"
+    symbols = (layer.array("weights"), layer.array("channels"), multiply1)
+    matrix = (depth, units, 2 * layer.target.zero_point + 1, 1 if wide else 4, *symbols)
+    files = ("automcu_dsp_expand.c", "automcu_dsp_multiply4.c", "automcu_dsp_multiply1.h", f"{multiply1}.c")
     arrays = {"weights": paired_weights(weights, rows, wide), "channels": table.astype(np.int32)}
-    kernels = (function, "automcu_dsp_expand", "automcu_dsp_multiply4", "automcu_dsp_multiply1")
-    scratch = 2 if function == "automcu_dsp_conv" else 1
-    return _call(layer, function, arrays, f"{function}_parameters", {"matrix": matrix, **fields}, kernels, scratch)
+    fields: Fields = {"matrix": f"{{{', '.join(map(str, matrix))}}}", **sizes}
+    return _call(layer, function, f"{function}_parameters", fields, arrays, files)
 
 
 def paired_weights(weights: np.ndarray, rows: int, wide: bool) -> np.ndarray:
@@ -193,12 +85,11 @@ def paired_weights(weights: np.ndarray, rows: int, wide: bool) -> np.ndarray:
     skipped = depth & 1
     order = _order(depth // rows, rows)
     given = np.concatenate([weights, np.zeros((units, 1), np.int8)], axis=1)[:, order]  # index -1: a zero, skipped
-    bytes_ = given.copy()
+    made = given.copy()
     if not wide:
-        bytes_[1::2] = _borrowed(given)
-    pairs = bytes_[: units & ~1].reshape(units // 2, 2, len(order)).transpose(0, 2, 1)[:, skipped:]
-    last = bytes_[units & ~1 :, skipped:]
-    return np.concatenate([pairs.ravel(), last.ravel() if units & 1 else []]).astype(np.int8)
+        made[1::2] = _borrowed(given)
+    pairs = made[: units & ~1].reshape(units // 2, 2, len(order)).transpose(0, 2, 1)[:, skipped:]
+    return np.concatenate([pairs.ravel(), made[units & ~1 :, skipped:].ravel()])
 
 
 def _order(run: int, rows: int) -> list[int]:
@@ -217,18 +108,117 @@ def _order(run: int, rows: int) -> list[int]:
 
 
 def _borrowed(weights: np.ndarray) -> np.ndarray:
-    """The upper bytes: weights of each second unit, less 1 where the byte below is negative, whose word half then is
-    the sum of the one and 256 times the other. int16."""
-    upper, lower = weights[1::2].astype(np.int16), weights[0::2]
-    return upper - (lower[: len(upper)] < 0)
+    """The upper bytes (as int16): weights of each second unit, less 1 where the byte below is negative, so that the
+    half of a word is the sum of the one and 256 times the other."""
+    upper: np.ndarray = weights[1::2].astype(np.int16)
+    return upper - (weights[0::2][: len(upper)] < 0)
 
 
-def _sums(weights: np.ndarray, axes: int | tuple[int, ...]) -> np.ndarray:
-    """The lowest and the highest sum of products of weights, over `axes`, and int8 numbers."""
-    products = weights.astype(np.int64)[np.newaxis] * np.array(INT8_RANGE).reshape(-1, *(1,) * weights.ndim)
-    return np.stack([products.min(0).sum(axes), products.max(0).sum(axes)])
+def _sums(weights: np.ndarray, axis: int) -> np.ndarray:
+    """The lowest and the highest sum, over `axis`, of products of weights and int8 numbers."""
+    products = weights.astype(np.int64)[np.newaxis] * np.array(INT8_RANGE)[:, np.newaxis, np.newaxis]
+    return np.stack([products.min(0).sum(axis), products.max(0).sum(axis)])
 
 
+def _depthwise_conv(layer: Layer) -> Call | None:
+    window = layer.operator.window
+    assert window is not None
+    sizes = convolution_sizes(layer)
+    depth = sizes.pop("input_depth")
+    if depth != sizes.pop("output_depth") or depth < _GROUP:
+        return None
+    weights = layer.constants.weights.reshape(-1, depth)
+    channels = channels_of(layer, _sums(weights, 0), left_shifts=True)
+    if channels is None:
+        return None
+    weights = np.where(channels.constant, 0, weights).astype(np.int8)
+    function = "automcu_dsp_depthwise"
+    if window.kernel == (3, 3) and window.stride in ((1, 1), (2, 2)):
+        function = "automcu_dsp_depthwise_3x3"
+        sizes, swapped = _rows_and_columns(sizes, depth)
+        if swapped:
+            weights = np.ascontiguousarray(weights.reshape(3, 3, depth).transpose(1, 0, 2))
+    shifts = channels.right + 256 * (channels.left + 1)
+    arrays = {"weights": weights, "channels": np.stack([channels.bias, channels.multiplier, shifts], axis=1)}
+    fields: Fields = {
+        "depth": depth,
+        "rounding": 2 * layer.target.zero_point + 1,
+        **{key: layer.array(key) for key in arrays},
+        **sizes,
+    }
+    return _call(layer, function, f"{function}_parameters", fields, arrays)
+
+
+def _rows_and_columns(sizes: Mapping[str, int], depth: int) -> tuple[dict[str, int], bool]:
+    """The sizes of an `automcu_dsp_depthwise_3x3_parameters`, and whether its rows are the map's columns."""
+    swapped = sizes["output_height"] > sizes["output_width"]
+    row, column = ("width", "height") if swapped else ("height", "width")
+    top, left = ("left", "top") if swapped else ("top", "left")
+    made = {"stride": sizes["stride_height"], "top": sizes[top], "left": sizes[left]}
+    for side in ("input", "output"):
+        steps = {"height": sizes[f"{side}_width"] * depth, "width": depth}
+        made |= {f"{side}_rows": sizes[f"{side}_{row}"], f"{side}_columns": sizes[f"{side}_{column}"]}
+        made |= {f"{side}_row_bytes": steps[row], f"{side}_column_bytes": steps[column]}
+    return made | {"input_zero_point": sizes["input_zero_point"]}, swapped
+
+
+def _add(layer: Layer) -> Call | None:
+    if layer.operator.weights or layer.inputs[0].shape != layer.inputs[1].shape:
+        return None
+    sources = layer.sources
+    scales, (multiplier, shift) = sum_scales(layer, [source.scale for source in sources])
+    smaller = int(sources[0].scale >= sources[1].scale)
+    equal = scales[smaller] == scales[1 - smaller] == _HALF
+    if scales[1 - smaller] != _HALF or not (equal or scales[smaller][1] < 0) or not 0 < -shift <= LARGEST_SHIFT:
+        return None
+    whole_zero_point = sources[1 - smaller].zero_point + (sources[smaller].zero_point if equal else 0)
+    fields: Fields = {
+        "count": prod(layer.output.shape),
+        "smaller_offset": -sources[smaller].zero_point << 21,
+        "multiplier": scales[smaller][0],
+        "shift": 0 if equal else -scales[smaller][1],
+        "offset": -whole_zero_point << 20,
+        "output_multiplier": multiplier,
+        "output_shift": -shift - 1,
+        "rounding": 2 * layer.target.zero_point + 1,
+    }
+    return _call(layer, "automcu_dsp_add", "automcu_dsp_add_parameters", fields, inputs=(1 - smaller, smaller))
+
+
+def _average_pool(layer: Layer) -> Call | None:
+    sizes = convolution_sizes(layer)
+    depth = sizes.pop("input_depth")
+    if depth < _GROUP:
+        return None
+    del sizes["output_depth"], sizes["input_zero_point"]
+    return _call(layer, "automcu_dsp_average_pool", "automcu_dsp_pool_parameters", {"depth": depth, **sizes})
+
+
+def _call(
+    layer: Layer,
+    function: str,
+    struct: str,
+    fields: Fields,
+    arrays: Mapping[str, np.ndarray] | None = None,
+    files: tuple[str, ...] = (),
+    inputs: tuple[int, ...] = (0,),
+) -> Call:
+    """A call of `function` with `inputs` and the scratch buffers (0 for one that it does not need), from the source of
+    that name and `files`; then, for a range narrower than that of int8, the clamping to it."""
+    scratch = [*layer.scratch_pointers, "0", "0"][: _SCRATCH.get(function, 0)]
+    addresses = (*map(layer.input_pointer, inputs), layer.output_pointer, *scratch)
+    statements = [f"{function}(&{layer.parameters}, {', '.join(addresses)});"]
+    names = ["automcu_dsp.h", f"{function}.c", *files]
+    lowest, highest = activation_range(layer.operator.activation, layer.target)
+    if (lowest, highest) != INT8_RANGE:
+        count = prod(layer.output.shape)
+        statements.append(f"automcu_dsp_clamp({layer.output_pointer}, {count}, {lowest}, {highest});")
+        names.append("automcu_dsp_clamp.c")
+    return Call(tuple(statements), tuple(_FOLDER / name for name in names), arrays, struct, fields)
+
+
+_SCRATCH = {"automcu_dsp_conv": 2, "automcu_dsp_dense": 1, "automcu_dsp_depthwise": 1, "automcu_dsp_depthwise_3x3": 1}
+"""How many scratch buffers a kernel takes at most."""
 _CALLS: dict[str, Callable[[Layer], Call | None]] = {
     "ADD": _add,
     "AVERAGE_POOL_2D": _average_pool,

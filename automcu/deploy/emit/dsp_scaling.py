@@ -33,8 +33,8 @@ class Channels:
 
 def channels_of(layer: Layer, sums: np.ndarray, *, left_shifts: bool) -> Channels | None:
     """The channels of a convolution or fully connected layer; `sums` has the lowest and highest sum of products of
-    weights and stored inputs, shape (2, channels). None where the rule cannot give TensorFlow Lite Micro's outputs, in
-    `left_shifts` says whether the kernel has a shift to the left."""
+    weights and stored inputs, shape (2, channels); `left_shifts` says whether the kernel has shifts to the left. None
+    where the rule cannot give TensorFlow Lite Micro's outputs."""
     bias = folded_bias(layer)
     bounds = sums + (0 if bias is None else bias.astype(np.int64))
     count = bounds.shape[1]
@@ -52,8 +52,14 @@ def channels_of(layer: Layer, sums: np.ndarray, *, left_shifts: bool) -> Channel
             return None
         right, left = shifts
         rows.append((0 if bias is None else int(bias[channel]), multiplier, right - 1, left, False))
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Channels(*(column.astype(np.int32) for column in columns[:4]), columns[4])
+    biases, multipliers, rights, lefts, constants = (np.array(column) for column in zip(*rows, strict=True))
+    return Channels(
+        biases.astype(np.int32),
+        multipliers.astype(np.int32),
+        rights.astype(np.int32),
+        lefts.astype(np.int32),
+        constants,
+    )
 
 
 def _shifts(

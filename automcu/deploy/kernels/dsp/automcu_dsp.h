@@ -26,6 +26,14 @@
 /* A word at any address, of any type. */
 typedef uint32_t __attribute__((may_alias, aligned(1))) automcu_word;
 
+/* Not worth copies of its code. */
+#define AUTOMCU_ONCE static __attribute__((noinline))
+#if defined(__clang__)
+#define AUTOMCU_NO_UNROLL _Pragma("clang loop unroll(disable)")
+#else
+#define AUTOMCU_NO_UNROLL
+#endif
+
 /* Two int16: the lower and the upper half of a word. */
 typedef uint32_t automcu_pair;
 
@@ -35,14 +43,17 @@ typedef uint32_t automcu_pair;
  * and a pair (i, j), `weights` holds 4 bytes, the halves of a word: w[u][i] + 256 * w[u+1][i], and the same with j. The
  * word as it is gives sum[u] + 256 * sum[u+1], its lower bytes give sum[u]; one SXTB16 does for four weights. An odd
  * depth has one activation without a partner, which comes first; an odd last channel has two bytes for each pair.
- * Where 256 * sum[u+1] may not fit in 32 bits, `wide` is set and the bytes are plain.
+ * Where 256 * sum[u+1] may not fit in 32 bits, the bytes are plain, and rows are multiplied one by one, by
+ * `automcu_dsp_multiply1_wide`.
  *
  * `channels` has three numbers for each channel: 2 * bias, where the bias includes minus the input's zero point times
- * the sum of weights; the multiplier; and e - 1. `rounding` is 2z + 1. */
-typedef struct {
-    int32_t depth, units, rounding, wide;
+ * the sum of weights; the multiplier; and e - 1. `rounding` is 2z + 1; `multiply1` computes one row; `at_once` is 4, or 1 if rows are taken
+ * one by one. */
+typedef struct automcu_dsp_matrix {
+    int32_t depth, units, rounding, at_once;
     const int8_t *weights;
     const int32_t *channels;
+    void (*multiply1)(const struct automcu_dsp_matrix *matrix, const automcu_pair *columns, int8_t *output);
 } automcu_dsp_matrix;
 
 /* Dense layers: `rows` of `depth` inputs each. */
@@ -153,6 +164,7 @@ void automcu_dsp_multiply4(const automcu_dsp_matrix *matrix, const automcu_pair 
 
 /* Output of one row: columns[pair], output[unit]. */
 void automcu_dsp_multiply1(const automcu_dsp_matrix *matrix, const automcu_pair *columns, int8_t *output);
+void automcu_dsp_multiply1_wide(const automcu_dsp_matrix *matrix, const automcu_pair *columns, int8_t *output);
 
 /* Clamp `count` outputs to minimum..maximum. */
 void automcu_dsp_clamp(int8_t *output, int32_t count, int32_t minimum, int32_t maximum);

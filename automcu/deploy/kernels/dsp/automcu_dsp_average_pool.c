@@ -4,7 +4,7 @@
 #define VALUES 255
 
 /* The window's rows and columns are inside the map. */
-static inline __attribute__((always_inline)) void four_channels(const int8_t *input, int32_t rows, int32_t columns,
+AUTOMCU_ONCE void four_channels(const int8_t *input, int32_t rows, int32_t columns,
                                                                 int32_t row_bytes, int32_t depth, int32_t sums[4])
 {
     uint32_t even = 0, odd = 0;
@@ -54,6 +54,7 @@ void automcu_dsp_average_pool(const automcu_dsp_pool_parameters *parameters, con
                 }
                 int32_t sums[4] = {0, 0, 0, 0};
                 four_channels(from + first, bottom - top, right - left, p.input_width * p.depth, p.depth, sums);
+                AUTOMCU_NO_UNROLL
                 for (int32_t c = 0; c < 4; c++) {
                     /* Rounded half away from zero; a mean of int8 is one. */
                     output[first + c] = (int8_t)((sums[c] + (sums[c] > 0 ? half : -half)) / count);

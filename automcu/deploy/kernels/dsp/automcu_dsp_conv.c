@@ -1,7 +1,7 @@
 #include "automcu_dsp.h"
 
 /* Copy the window whose first corner is at row y, column x, with its padding. */
-static void copy_window(const automcu_dsp_conv_parameters *p, const int8_t *input, int32_t y, int32_t x,
+AUTOMCU_ONCE void copy_window(const automcu_dsp_conv_parameters *p, const int8_t *input, int32_t y, int32_t x,
                         int8_t *window)
 {
     const int32_t depth = p->input_depth, run = p->kernel_width * depth;
@@ -29,7 +29,7 @@ void automcu_dsp_conv(const automcu_dsp_conv_parameters *parameters, const int8_
     const int32_t last_y = p->input_height - p->kernel_height, last_x = p->input_width - p->kernel_width;
     int32_t left = p->output_height * p->output_width, y = -p->top, x = -p->left;
     while (left > 0) {
-        const int32_t count = left >= 4 && !p->matrix.wide ? 4 : 1;
+        const int32_t count = left >= p->matrix.at_once ? p->matrix.at_once : 1;
         automcu_dsp_windows windows;
         int8_t *copy = copies;
         for (int32_t i = 0; i < count; i++) {
@@ -53,7 +53,7 @@ void automcu_dsp_conv(const automcu_dsp_conv_parameters *parameters, const int8_
             automcu_dsp_multiply4(&p->matrix, columns, output);
         } else {
             automcu_dsp_expand1(columns, windows.from[0], windows.gap[0] + (run & ~3), run, p->kernel_height);
-            automcu_dsp_multiply1(&p->matrix, columns, output);
+            p->matrix.multiply1(&p->matrix, columns, output);
         }
         output += count * p->matrix.units;
         left -= count;

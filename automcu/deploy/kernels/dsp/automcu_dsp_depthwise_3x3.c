@@ -138,9 +138,11 @@ static inline automcu_pair pair(int32_t low, int32_t high)
     return (uint16_t)low | (uint32_t)high << 16;
 }
 
-static void unpack(const automcu_dsp_depthwise_3x3_parameters *p, int32_t first, channel *channels)
+AUTOMCU_ONCE void unpack(const automcu_dsp_depthwise_3x3_parameters *p, int32_t first, channel *channels)
 {
+    AUTOMCU_NO_UNROLL
     for (int32_t c = first; c < first + 4; c++, channels++) {
+        AUTOMCU_NO_UNROLL
         for (int32_t k = 0; k < 3; k++) {
             const int8_t *weights = p->weights + k * p->depth + c;
             const int32_t w0 = weights[0], w1 = weights[3 * p->depth], w2 = weights[6 * p->depth];

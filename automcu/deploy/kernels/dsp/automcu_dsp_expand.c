@@ -48,18 +48,20 @@ __attribute__((naked)) static automcu_pair *expand_words(automcu_pair *to, const
 
 /* What the whole words of each row leave: neighbours, then single ones of two rows; `to` has `count` windows' pairs side
  * by side. A last single one goes to `single`. */
-static void expand_rest(automcu_pair *to, automcu_pair *single, const int8_t *from, int32_t row_bytes, int32_t run,
+AUTOMCU_ONCE void expand_rest(automcu_pair *to, automcu_pair *single, const int8_t *from, int32_t row_bytes, int32_t run,
                         int32_t rows, int32_t count)
 {
     from += run & ~3;
     if (run & 2) {
         const int8_t *two = from;
+        AUTOMCU_NO_UNROLL
         for (int32_t row = rows; row > 0; row--, two += row_bytes, to += count) {
             *to = (uint16_t)two[0] | (uint32_t)two[1] << 16;
         }
         from += 2;
     }
     if (run & 1) {
+        AUTOMCU_NO_UNROLL
         for (int32_t row = rows; row > 1; row -= 2, from += 2 * row_bytes, to += count) {
             *to = (uint16_t)from[0] | (uint32_t)from[row_bytes] << 16;
         }
@@ -79,6 +81,7 @@ void automcu_dsp_expand4(automcu_pair *to, const automcu_dsp_windows *windows, i
         to = expand_words(to, windows, run >> 2, rows);
     }
     if (run & 3) {
+        AUTOMCU_NO_UNROLL
         for (int32_t i = 0; i < 4; i++) {
             expand_rest(to + i, single + i, windows->from[i], windows->gap[i] + (run & ~3), run, rows, 4);
         }
@@ -94,6 +97,7 @@ void automcu_dsp_expand1(automcu_pair *to, const int8_t *from, int32_t row_bytes
     const int8_t *row = from;
     for (int32_t i = rows; i > 0; i--, row += row_bytes) {
         const int8_t *end = row + (run & ~3);
+        AUTOMCU_NO_UNROLL
         for (const int8_t *word = row; word < end; word += 4, to += 2) {
             const uint32_t four = *(const automcu_word *)word;
             to[0] = __sxtb16(four);

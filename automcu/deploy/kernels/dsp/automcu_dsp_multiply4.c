@@ -18,7 +18,7 @@
 /* The numbers of the next channel: twice its bias in r1, multiplier in r2, shift in r3, what to add in r4. */
 #define CHANNEL                                                                                                        \
     "ldm r0!, {r1, r2, r3}\n"                                                                                          \
-    "ldr r5, [sp, #12]\n"                                                                                              \
+    "ldr r5, [sp, #36]\n"                                                                                              \
     "lsl r4, r5, r3\n"
 /* `to` = the output for the doubled accumulator `x`; see automcu_dsp.h. */
 #define OUTPUT(to, x)                                                                                                  \
@@ -30,9 +30,9 @@
 #define ODD(even, x) "add " x ", r1, " x ", asr #7\n" OUTPUT("r5", x) "bfi " even ", r5, #8, #8\n"
 
 /* All whole pairs of channels, at least one.
- * Stack: 0 end of the columns; 4 where in the loop to start; 8 channels; 12 rounding; 16 weights, 20 how far they are
- * to go back before the next two channels (2 for an odd depth, whose first word has 2 bytes too many); 24 output,
- * 28 units; 32 end of output; 36 columns. */
+ * Stack: 0 weights; 4 columns; 8 output; 12 units; 16 end of output; 20 how far the weights are to go back before the
+ * next two channels (2 for an odd depth, whose first word has 2 bytes too many); 24 end of the columns; 28 where in the
+ * loop to start; 32 channels; 36 rounding. */
 __attribute__((naked)) static void multiply_pairs(const automcu_dsp_matrix *matrix, const automcu_pair *columns,
                                                   int8_t *output)
 {
@@ -42,15 +42,15 @@ __attribute__((naked)) static void multiply_pairs(const automcu_dsp_matrix *matr
         "ldrd r3, r4, [r0]\n"      /* depth, units */
         "ldr r5, [r0, #8]\n"       /* rounding */
         "ldrd r6, r7, [r0, #16]\n" /* weights, channels */
-        "strd r7, r5, [sp, #8]\n"
-        "and r8, r3, #1\n"
-        "lsl r8, r8, #1\n"
-        "sub r0, r6, r8\n"
-        "str r8, [sp, #20]\n"
-        "strd r2, r4, [sp, #24]\n"
-        "bic r4, r4, #1\n"
-        "add r4, r2, r4\n"
-        "strd r4, r1, [sp, #32]\n"
+        "strd r7, r5, [sp, #32]\n"
+        "strd r1, r2, [sp, #4]\n"
+        "bic r5, r4, #1\n"
+        "add r5, r2, r5\n"
+        "strd r4, r5, [sp, #12]\n"
+        "and r5, r3, #1\n"
+        "lsl r5, r5, #1\n"
+        "str r5, [sp, #20]\n"
+        "sub r0, r6, r5\n"
         "adds r3, #1\n"
         "lsrs r3, r3, #1\n" /* pairs */
         "add r4, r1, r3, lsl #4\n"
@@ -64,34 +64,32 @@ __attribute__((naked)) static void multiply_pairs(const automcu_dsp_matrix *matr
         "mla r5, r3, r6, r5\n"
         "1:\n"
         "orr r5, r5, #1\n"
-        "strd r4, r5, [sp]\n"
-        "4:\n" FIRST "ldr pc, [sp, #4]\n"
+        "strd r4, r5, [sp, #24]\n"
+        "4:\n" FIRST "ldr pc, [sp, #28]\n"
         ".p2align 2\n"
         "2:\n" NEXT NEXT NEXT NEXT NEXT NEXT NEXT NEXT
-        "ldr r2, [sp]\n"
+        "ldr r2, [sp, #24]\n"
         "cmp r1, r2\n"
         "bne.w 2b\n"
         ".p2align 2\n"
         "3:\n"
-        "str r0, [sp, #16]\n"
-        "ldr r0, [sp, #8]\n" CHANNEL
+        "str r0, [sp]\n"
+        "ldr r0, [sp, #32]\n" CHANNEL
         "sub r10, r10, r6\n"
         "sub r11, r11, r7\n"
         "sub r12, r12, r8\n"
         "sub lr, lr, r9\n" EVEN("r6") EVEN("r7") EVEN("r8") EVEN("r9") CHANNEL
-        "str r0, [sp, #8]\n" ODD("r6", "r10") ODD("r7", "r11") ODD("r8", "r12") ODD("r9", "lr")
-        "ldrd r0, r1, [sp, #24]\n"
-        "strh r6, [r0]\n"
-        "add r2, r0, r1\n"
-        "strh r7, [r0, r1]\n"
-        "strh r8, [r0, r1, lsl #1]\n"
-        "strh r9, [r2, r1, lsl #1]\n"
-        "adds r2, r0, #2\n"
-        "str r2, [sp, #24]\n"
-        "ldrd r3, r1, [sp, #32]\n"
-        "ldrd r0, r4, [sp, #16]\n"
-        "sub r0, r0, r4\n"
-        "cmp r2, r3\n"
+        "str r0, [sp, #32]\n" ODD("r6", "r10") ODD("r7", "r11") ODD("r8", "r12") ODD("r9", "lr")
+        "ldm sp, {r0, r1, r2, r3, r4, r5}\n"
+        "sub r0, r0, r5\n"
+        "add r5, r2, r3\n"
+        "strh r6, [r2]\n"
+        "strh r7, [r2, r3]\n"
+        "strh r8, [r2, r3, lsl #1]\n"
+        "strh r9, [r5, r3, lsl #1]\n"
+        "adds r2, #2\n"
+        "str r2, [sp, #8]\n"
+        "cmp r2, r4\n"
         "bne.w 4b\n"
         "add sp, #44\n"
         "pop {r4-r11, pc}\n");
@@ -106,19 +104,19 @@ void automcu_dsp_multiply4(const automcu_dsp_matrix *matrix, const automcu_pair 
     if (units & 1) {
         const int8_t *weights = matrix->weights + (units - 1) * depth;
         const int32_t *channel = matrix->channels + 3 * (units - 1);
-        int32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+        int32_t sums[4] = {0, 0, 0, 0};
         weights -= depth & 1;
+        AUTOMCU_NO_UNROLL
         for (int32_t pair = 0; pair < depth; pair += 2, columns += 4, weights += 2) {
-            const automcu_pair two = (uint16_t)weights[0] | (uint32_t)weights[1] << 16;
-            sum0 = __smlad((int32_t)columns[0], (int32_t)two, sum0);
-            sum1 = __smlad((int32_t)columns[1], (int32_t)two, sum1);
-            sum2 = __smlad((int32_t)columns[2], (int32_t)two, sum2);
-            sum3 = __smlad((int32_t)columns[3], (int32_t)two, sum3);
+            const int32_t two = (uint16_t)weights[0] | (int32_t)weights[1] << 16;
+            for (int32_t row = 0; row < 4; row++) {
+                sums[row] = __smlad((int32_t)columns[row], two, sums[row]);
+            }
         }
         output += units - 1;
-        output[0] = (int8_t)automcu_dsp_output(channel[0] + 2 * sum0, channel[1], channel[2], rounding);
-        output[units] = (int8_t)automcu_dsp_output(channel[0] + 2 * sum1, channel[1], channel[2], rounding);
-        output[2 * units] = (int8_t)automcu_dsp_output(channel[0] + 2 * sum2, channel[1], channel[2], rounding);
-        output[3 * units] = (int8_t)automcu_dsp_output(channel[0] + 2 * sum3, channel[1], channel[2], rounding);
+        AUTOMCU_NO_UNROLL
+        for (int32_t row = 0; row < 4; row++, output += units) {
+            *output = (int8_t)automcu_dsp_output(channel[0] + 2 * sums[row], channel[1], channel[2], rounding);
+        }
     }
 }

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from automcu.actors.cluster import BOARD_RESOURCE
+from automcu.actors.deployments import Deployments
 from automcu.actors.pool import CheckPool, sentence
-from automcu.actors.roles import DeploymentActor, EvaluationActor, ProposalActor
+from automcu.actors.roles import EvaluationActor, ProposalActor
 from automcu.deploy.bundle import write_bundle
 from automcu.executors.blueprint import Blueprint
 from automcu.journal import journal_extract
@@ -52,8 +51,7 @@ class RayExecutor:
         self._proposer = ProposalActor.remote(blueprint.make_proposer)
         self._checks = CheckPool(blueprint.make_gate, blueprint.checkers)
         self._evaluator = EvaluationActor.remote(blueprint.make_evaluator, data)
-        self._blueprint = blueprint
-        self._data = data
+        self._deployments = Deployments(blueprint.make_deployment, blueprint.board, data)
         self._flights: dict[Any, _Flight] = {}
         self._to_train: deque[Train] = deque()
         self._training: set[int] = set()
@@ -95,13 +93,9 @@ class RayExecutor:
                     work, lambda outcome: (outcome,)
                 )
             case Deploy():
-                board = {BOARD_RESOURCE.format(self._blueprint.board): 1}
-                deployer = DeploymentActor.options(resources=board).remote(self._blueprint.make_deployment, self._data)
                 tflite = self._folder.read(model_name(work.candidate.id))
                 journal = journal_extract(self._folder.path / "journal.jsonl", work.candidate.id)
-                self._flights[deployer.deploy.remote(work, tflite, journal)] = _Flight(
-                    work, lambda result: self._store_bundle(deployer, result)
-                )
+                self._flights[self._deployments.start(work, tflite, journal)] = _Flight(work, self._store_bundle)
 
     def wait(self) -> Sequence[Outcome]:
         """What has come in; returns after `WAIT_SECONDS` at the latest."""
@@ -141,7 +135,8 @@ class RayExecutor:
                 result = ray.get(next(handle))
             else:
                 del self._flights[handle]
-                result = ray.get(handle)
+                deploying = isinstance(flight.work, Deploy)
+                result = self._deployments.land(handle) if deploying else ray.get(handle)
         except StopIteration:
             del self._flights[handle]
             return ()
@@ -157,8 +152,7 @@ class RayExecutor:
             self._folder.write(model_name(candidate_id), tflite)
         return (outcome,)
 
-    def _store_bundle(self, deployer: ActorHandle, result: tuple[Outcome, Mapping[str, bytes]]) -> Sequence[Outcome]:
-        ray.kill(deployer)  # gives the board back
+    def _store_bundle(self, result: tuple[Outcome, Mapping[str, bytes]]) -> Sequence[Outcome]:
         outcome, files = result
         if files:
             write_bundle(self._folder.path / "best", files)

@@ -1,7 +1,7 @@
 """The agent roles as actors: each holds its own state, and does its work by the steps that every executor uses.
 
 What may be repeated when an actor dies: a check and an evaluation, since they depend on their input alone; the test,
-since it changes nothing. A proposal costs money and a deployment may touch a board: the search decides on those.
+since it changes nothing. A proposal costs money: the search decides. A deployment may touch a board: `Deployments`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,10 +71,11 @@ class Evaluation:
 
 
 class Deployment:
-    """Builds, runs and bundles, on the host that the board is wired to."""
+    """Builds, runs and bundles, on the host that the board is wired to; asks no board where `unverified` says why."""
 
-    def __init__(self, make: Callable[[TrainingData], DeploymentRole], data: TrainingData) -> None:
-        self._role = make(data)
+    def __init__(self, make: Callable[[TrainingData], DeploymentRole], data: TrainingData, unverified: str) -> None:
+        role = make(data)
+        self._role = role.without_board(unverified) if unverified else role
 
     def deploy(
         self, work: Deploy, tflite: bytes, journal: bytes

@@ -60,6 +60,10 @@ class Deployer:
         self._prover = prover
         self.unverified = unverified
 
+    def without_board(self, unverified: str) -> "Deployer":
+        """One for the same board that does not ask it, and says why."""
+        return Deployer(self._board, None, unverified)
+
     def deploy(
         self,
         design: Design,

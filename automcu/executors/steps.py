@@ -6,7 +6,7 @@ may be tried again; anything else would fail anywhere, the unexpected included.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from automcu.architecture import Architecture, Task
@@ -135,6 +135,10 @@ class DeploymentRole:
     budget: Budget
     provenance: Mapping[str, str]
     sample_images: int
+
+    def without_board(self, unverified: str) -> "DeploymentRole":
+        """The same, but its bundles hold no firmware, and say why."""
+        return replace(self, deployer=self.deployer.without_board(unverified))
 
     def deploy(
         self, work: Deploy, tflite: bytes, journal: bytes

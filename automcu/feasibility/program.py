@@ -16,14 +16,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from automcu.errors import InfraFailure
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "STEDGEAI_CORE_DIR")
 _POLL_SECONDS = 0.05
 _ENDING_SECONDS = 0.002  # a program ends right after it closes its output, as a rule
-_GUARD = 'read -r _; kill -KILL "-$1"'
-"""A shell that waits for a line that never comes, and kills the process group of its argument when the pipe ends."""
+_GUARD = "read -r _; kill -KILL 0"
+"""A shell that waits for a line that never comes, and kills its process group when the pipe ends."""
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -61,22 +62,11 @@ def run_program(
     """
     name = Path(arguments[0]).name
     deadline = time.monotonic() + time_limit_seconds
-    try:
-        process = subprocess.Popen(
-            [str(argument) for argument in arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=child_environment() | {"TMPDIR": str(folder)} | dict(variables),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ProgramFailure(f"{name} cannot be started ({error.strerror}); check its path and permissions") from error
-    assert process.stdout is not None
+    environment = child_environment() | {"TMPDIR": str(folder)} | dict(variables)
     output = bytearray()
-    try:
-        with guarded(process.pid), process.stdout as pipe, selectors.DefaultSelector() as selector:
+    with started(arguments, folder, environment, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        with process.stdout as pipe, selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             open_ = True
             while True:
@@ -94,36 +84,47 @@ def run_program(
                     break
                 elif not open_:
                     time.sleep(_ENDING_SECONDS)
-    finally:
-        # Before the process is reaped, so that its group's number cannot belong to another.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
     return Completed(process.returncode, output.decode("utf-8", "replace"))
 
 
 @contextmanager
-def guarded(group: int) -> Iterator[None]:
-    """As long as this lasts, the process group `group` is killed when this process dies, however it does: a flashing
-    tool must not go on when the board has been given back. Raises `ProgramFailure` when that cannot be promised.
+def started(
+    arguments: Sequence[str | Path], folder: Path, environment: Mapping[str, str], *, stdin: int, stderr: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`arguments` as a process in `folder`, its stdout a pipe, in a process group of its own. The whole group is killed
+    at the end, and when this process dies, however it does: a flashing tool must not go on when the board has been
+    given back. Raises `ProgramFailure` when it cannot be started.
     """
-    try:
-        guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "sh", str(group)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ProgramFailure(f"/bin/sh cannot be started ({error.strerror}); free memory or processes") from error
+    guard = _popen(["/bin/sh", "-c", _GUARD], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0)
     assert guard.stdin is not None
+    process = None
     try:
-        yield
+        process = _popen(
+            arguments,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            cwd=folder,
+            env=environment,
+            bufsize=0,
+            process_group=guard.pid,
+        )
+        yield process
     finally:
-        guard.kill()  # before the pipe ends
-        guard.wait()
+        # Before they are reaped, so that the group's number cannot belong to another.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(guard.pid, signal.SIGKILL)
+        for ended in filter(None, (process, guard)):
+            ended.wait()
         guard.stdin.close()
+
+
+def _popen(arguments: Sequence[str | Path], **how: Any) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen([str(argument) for argument in arguments], **how)
+    except OSError as error:
+        name = Path(arguments[0]).name
+        raise ProgramFailure(f"{name} cannot be started ({error.strerror}); check its path and permissions") from error
 
 
 def _ended(pid: int) -> bool:

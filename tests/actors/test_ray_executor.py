@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,18 @@ from typing import Any
 import pytest
 
 from automcu.architecture import Architecture
+from automcu.deploy.deployer import DeployedBundle
+from automcu.deploy.evidence import Design
 from automcu.errors import ConfigError
 from automcu.executors.blueprint import Blueprint
+from automcu.executors.steps import DeploymentRole
 from automcu.feasibility.gate import Gate, Verdict
 from automcu.feasibility.planner_tier import PlannerTier
-from automcu.finished import Failed
+from automcu.finished import Deployed, Failed
+from automcu.journal import read_journal
 from automcu.search import Limits
+from automcu.training.data import TrainingData
+from automcu.work import DeployDone, WorkFailed
 from tests.contracts.executor import (
     BUDGET,
     HEADER,
@@ -24,6 +30,7 @@ from tests.contracts.executor import (
     ExecutorContract,
     FailureContract,
     Misbehaving,
+    QuickDeployer,
     Run,
     blueprint,
     data,
@@ -69,6 +76,34 @@ class TestRayFailures(RayRuns, FailureContract):
         assert len(list(tmp_path.glob("death*"))) == DEATHS
         assert funnel.deployed == 1 and sorted(finished) == list(range(1, funnel.proposed + 1))
         assert not any(isinstance(end, Failed) for end in finished.values())
+
+    def test_a_deployment_whose_process_dies_ends_as_a_bundle_without_a_board(self, tmp_path: Path) -> None:
+        deadly = replace(blueprint(), make_deployment=partial(deadly_deployment, tmp_path / "asked"))
+        finished, funnel, trouble = self.run(deadly, LIMITS, tmp_path / "run")
+        assert trouble is None and funnel.deployed == 1 and funnel.failed == 0
+        (deployed,) = [end for end in finished.values() if isinstance(end, Deployed)]
+        assert deployed.deployment.measurement is None and "process died" in deployed.deployment.unverified
+        assert (tmp_path / "asked").read_text() == f"{deployed.candidate.id}\n"
+        told = [entry.event for entry in read_journal(tmp_path / "run" / "journal.jsonl")][-2:]
+        assert isinstance(told[0], WorkFailed) and isinstance(told[1], DeployDone)
+        assert (tmp_path / "run" / "best" / "model_int8.tflite").exists()
+
+
+@dataclass(frozen=True)
+class DeadlyDeployer(QuickDeployer):
+    """Notes the candidate in `asked` and ends its process, where it may ask a board."""
+
+    asked: Path = Path()
+
+    def deploy(self, design: Design, *settings: Any) -> DeployedBundle:
+        with self.asked.open("a") as asked:
+            asked.write(f"{design.candidate.id}\n")
+        die()
+        raise AssertionError
+
+
+def deadly_deployment(asked: Path, data: TrainingData) -> DeploymentRole:
+    return DeploymentRole(DeadlyDeployer(asked=asked), data, None, BUDGET, {}, 2)  # type: ignore[arg-type]
 
 
 DEATHS = 3

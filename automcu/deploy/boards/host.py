@@ -6,13 +6,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 from automcu.deploy.boards.link import BoardDisconnected, BoardFault, BoardUnavailable, Unit
 from automcu.deploy.boards.protocol import ProtocolSession
 from automcu.deploy.toolchain.toolchain import Image
 from automcu.errors import InfraFailure
-from automcu.feasibility.program import child_environment, guarded
+from automcu.feasibility.program import ProgramFailure, child_environment, started
 from automcu.feasibility.temporary import temporary_folder
 
 _CHUNK_BYTES = 65_536
@@ -32,34 +32,25 @@ class HostBoard:
     def open(self, image: Image) -> Iterator[ProtocolSession]:
         """See `BoardLink.open`. The program and all that it started are gone at the end, even when this process is
         killed."""
-        with temporary_folder() as folder:
+        with temporary_folder() as folder, ExitStack() as stack:
             program = folder / "firmware"
             try:
                 program.write_bytes(image.elf)
                 program.chmod(0o700)
             except OSError as error:
                 raise InfraFailure(f"the program cannot be written ({error.strerror}); free disk space") from error
+            pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
             try:
-                process = subprocess.Popen(
-                    [program],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    cwd=folder,
-                    env=child_environment(),
-                    bufsize=0,
-                    start_new_session=True,
+                process = stack.enter_context(
+                    started([program], folder, child_environment(), stdin=pipe, stderr=nowhere)
                 )
-            except OSError as error:
-                raise BoardUnavailable(
-                    f"the image is no program of this host ({error.strerror}); build it with toolchain host"
-                ) from error
+            except ProgramFailure as error:
+                raise BoardUnavailable("the image is no program of this host; build it with toolchain host") from error
             transport = _Pipes(process, self._limit_seconds)
             try:
-                with guarded(process.pid):
-                    session = ProtocolSession(transport, image.symbols, self._limit_seconds)
-                    yield session
-                    session.stop()
+                session = ProtocolSession(transport, image.symbols, self._limit_seconds)
+                yield session
+                session.stop()
             finally:
                 transport.close()
 
@@ -105,11 +96,8 @@ class _Pipes:
 
     def close(self) -> None:
         """See `Transport`."""
-        # Before the process is reaped, so that its group's number cannot belong to another.
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
         self._input.close()
         self._output.close()
 

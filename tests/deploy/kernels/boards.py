@@ -1,4 +1,4 @@
-"""Many emitted networks in one image of a virtual board."""
+"""Many emitted networks in one image of a virtual board, each with a guard behind its arena."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,11 +40,26 @@ _CASE = """\
         for (uint32_t i = 0; i < {macro}_INPUTS; from += {name}_input_bytes(i++)) {{
             memcpy({name}_input(i), from, {name}_input_bytes(i));
         }}
+        {name}_guard(1);
         {name}_run();
+        made[NETWORK_OUTPUT_BYTES - 1] = {name}_guard(0);
         for (uint32_t i = 0; i < {macro}_OUTPUTS; to += {name}_output_bytes(i++)) {{
             memcpy(to, {name}_output(i), {name}_output_bytes(i));
         }}
         break;"""
+_GUARD = """
+int {name}_guard(int set)
+{{
+    int kept = 1;
+    for (int i = 0; i < {bytes}; i++) {{
+        int8_t *guard = {name}_arena + {macro}_ARENA_BYTES + i;
+        kept &= *guard == 90;
+        if (set) *guard = 90;
+    }}
+    return kept;
+}}
+"""
+_GUARD_BYTES = 64
 _HEADER = """
 #include <stdint.h>
 #define NETWORK_ARENA_BYTES 0
@@ -63,12 +78,15 @@ void network_run(void);
 
 def run_networks(networks: Mapping[str, EmittedNetwork], samples: Sequence[np.ndarray], core: str) -> list[np.ndarray]:
     """The outputs of each network (by the name that it was emitted with) for its `samples` (uint8): rows of the bytes
-    of all inputs become rows of those of all outputs."""
+    of all inputs become rows of those of all outputs. Fails when a network writes behind its arena."""
     inputs = 2 + max(network.input_bytes for network in networks.values())
-    outputs = max(network.output_bytes for network in networks.values())
+    outputs = 1 + max(network.output_bytes for network in networks.values())
     cases = [_CASE.format(number=i, name=name, macro=name.upper()) for i, name in enumerate(networks)]
-    includes = "\n".join(f'#include "{name}.h"' for name in networks)
+    includes = "\n".join(f'#include "{name}.h"\nint {name}_guard(int set);' for name in networks)
     sources = {key: text for network in networks.values() for key, text in network.sources.items()}
+    for name in networks:
+        source = sources[f"{name}.c"].replace(f"{name}_arena[", f"{name}_arena[{_GUARD_BYTES} + ", 1)
+        sources[f"{name}.c"] = source + _GUARD.format(name=name, macro=name.upper(), bytes=_GUARD_BYTES)
     sources["network.h"] = _HEADER.format(inputs=inputs, outputs=outputs)
     sources["network.c"] = _NETWORK.format(includes=includes, cases="\n".join(cases))
     whole = replace(next(iter(networks.values())), sources=sources)
@@ -76,10 +94,11 @@ def run_networks(networks: Mapping[str, EmittedNetwork], samples: Sequence[np.nd
     image = ZigToolchain().build(firmware_project(board, whole))
     made = []
     with VirtualBoard(board).open(image) as session:
-        for number, (network, rows) in enumerate(zip(networks.values(), samples, strict=True)):
+        for number, ((name, network), rows) in enumerate(zip(networks.items(), samples, strict=True)):
             found = [
                 session.infer((number.to_bytes(2, "little") + row.tobytes()).ljust(inputs, b"\0")).outputs
                 for row in rows
             ]
+            assert all(answer[-1] for answer in found), f"{name} writes behind its arena"
             made.append(np.array([np.frombuffer(bytes_[: network.output_bytes], np.uint8) for bytes_ in found]))
     return made

@@ -41,7 +41,9 @@ class _Layer:
                 return self.weighted("CONV_2D", shape, weights, self.window(shape, (1, 1), self.pick(1, 1, 2)), source)
             case "CONV_2D":
                 kernel = self.count(1, 5), self.count(1, 5)
-                return self.weighted(kind, shape, (self.count(1, 9), *kernel, depth), self.window(shape, kernel), source)
+                return self.weighted(
+                    kind, shape, (self.count(1, 9), *kernel, depth), self.window(shape, kernel), source
+                )
             case "DEPTHWISE_3X3":
                 weights = 1, 3, 3, depth
                 stride = self.pick(1, 1, 2)

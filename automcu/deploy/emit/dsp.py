@@ -10,9 +10,10 @@ import numpy as np
 
 from automcu.deploy.emit.convolutions import convolution_sizes
 from automcu.deploy.emit.dsp_scaling import LARGEST_SHIFT, channels_of
-from automcu.deploy.emit.elementwise import sum_scales
+from automcu.deploy.emit.elementwise import operands_of, spread, sum_scales
 from automcu.deploy.emit.kernel_set import KERNELS, Call, Fields, Layer
 from automcu.deploy.emit.portable import Portable
+from automcu.deploy.emit.reductions import mean_of
 from automcu.graph.requantize import INT8_RANGE, activation_range
 
 _FOLDER = KERNELS / "dsp"
@@ -20,6 +21,8 @@ _GROUP = 4
 """Channels that the depthwise and pooling kernels take together."""
 _HALF = (1 << 30, 0)
 """The scale 1/2 as multiplier and shift."""
+_LARGEST_DIFFERENCE = 255
+"""Between two int8."""
 _LARGEST_SUM = 1 << 23
 """256 times a smaller sum fits in 32 bits."""
 
@@ -182,7 +185,41 @@ def _add(layer: Layer) -> Call | None:
         "output_shift": -shift - 1,
         "rounding": 2 * layer.target.zero_point + 1,
     }
-    return _call(layer, "automcu_dsp_add", "automcu_dsp_add_parameters", fields, inputs=(1 - smaller, smaller))
+    inputs = layer.input_pointer(1 - smaller), layer.input_pointer(smaller)
+    return _call(layer, "automcu_dsp_add", "automcu_dsp_add_parameters", fields, inputs=inputs)
+
+
+def _mul(layer: Layer) -> Call | None:
+    operands, whole = operands_of(layer)
+    scales = [operand.quantization.scale for operand in operands]
+    multiplier, shift = layer.factor(scales[0] * scales[1] / layer.target.scale)
+    other = operands[1 - whole]
+    period, repeat = spread(layer, other.shape)
+    if repeat > 1 or not 0 < -shift <= LARGEST_SHIFT:
+        return None
+    fields: Fields = {
+        "count": prod(layer.output.shape),
+        "period": period,
+        "whole_zero_point": operands[whole].quantization.zero_point,
+        "other_zero_point": other.quantization.zero_point,
+        **_output_rule(layer, multiplier, shift),
+    }
+    arrays = {"constant": layer.constants.weights} if layer.operator.weights else {}
+    inputs = operands[whole].address, other.address
+    return _call(layer, "automcu_dsp_mul", "automcu_dsp_mul_parameters", fields, arrays, inputs=inputs)
+
+
+def _mean(layer: Layer) -> Call | None:
+    sizes, (multiplier, shift) = mean_of(layer)
+    largest = sizes["count"] * _LARGEST_DIFFERENCE
+    if sizes["depth"] < _GROUP or largest >= 1 << 30 or not 0 < -shift <= LARGEST_SHIFT:
+        return None
+    fields: Fields = {**sizes, **_output_rule(layer, multiplier, shift)}
+    return _call(layer, "automcu_dsp_mean", "automcu_dsp_mean_parameters", fields, files=("automcu_dsp_sums.h",))
+
+
+def _output_rule(layer: Layer, multiplier: int, shift: int) -> dict[str, int]:
+    return {"multiplier": multiplier, "shift": -shift - 1, "rounding": 2 * layer.target.zero_point + 1}
 
 
 def _average_pool(layer: Layer) -> Call | None:
@@ -191,7 +228,10 @@ def _average_pool(layer: Layer) -> Call | None:
     if depth < _GROUP:
         return None
     del sizes["output_depth"], sizes["input_zero_point"]
-    return _call(layer, "automcu_dsp_average_pool", "automcu_dsp_pool_parameters", {"depth": depth, **sizes})
+    fields: Fields = {"depth": depth, **sizes}
+    return _call(
+        layer, "automcu_dsp_average_pool", "automcu_dsp_pool_parameters", fields, files=("automcu_dsp_sums.h",)
+    )
 
 
 def _call(
@@ -201,12 +241,13 @@ def _call(
     fields: Fields,
     arrays: Mapping[str, np.ndarray] | None = None,
     files: tuple[str, ...] = (),
-    inputs: tuple[int, ...] = (0,),
+    inputs: tuple[str, ...] = (),
 ) -> Call:
-    """A call of `function` with `inputs` and the scratch buffers (0 for one that it does not need), from the source of
-    that name and `files`; then, for a range narrower than that of int8, the clamping to it."""
+    """A call of `function` with `inputs` (addresses; else the one input) and the scratch buffers (0 for one that it does
+    not need), from the source of that name and `files`; then, for a range narrower than that of int8, the clamping to
+    it."""
     scratch = [*layer.scratch_pointers, "0", "0"][: _SCRATCH.get(function, 0)]
-    addresses = (*map(layer.input_pointer, inputs), layer.output_pointer, *scratch)
+    addresses = (*(inputs or (layer.input_pointer(),)), layer.output_pointer, *scratch)
     statements = [f"{function}(&{layer.parameters}, {', '.join(addresses)});"]
     names = ["automcu_dsp.h", f"{function}.c", *files]
     lowest, highest = activation_range(layer.operator.activation, layer.target)
@@ -225,4 +266,6 @@ _CALLS: dict[str, Callable[[Layer], Call | None]] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise_conv,
     "FULLY_CONNECTED": _fully_connected,
+    "MEAN": _mean,
+    "MUL": _mul,
 }

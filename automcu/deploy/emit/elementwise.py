@@ -16,7 +16,7 @@ _SUM_BITS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Operand:
+class Operand:
     """One side of a pairwise operator: the C expression of its address, and how it spreads over the output."""
 
     address: str
@@ -26,7 +26,7 @@ class _Operand:
 
 def add(layer: Layer) -> Call:
     """ADD and SUB, of two activations or of one and a constant."""
-    operands, whole = _operands(layer)
+    operands, whole = operands_of(layer)
     subtract = layer.operator.kind == "SUB"
     scales, output = sum_scales(layer, [operand.quantization.scale for operand in operands])
     sides = [
@@ -39,7 +39,7 @@ def add(layer: Layer) -> Call:
 
 def multiply(layer: Layer) -> Call:
     """MUL, of two activations or of one and a constant."""
-    operands, whole = _operands(layer)
+    operands, whole = operands_of(layer)
     first, second = (operand.quantization for operand in operands)
     scale = layer.factor(first.scale * second.scale / layer.target.scale)
     fields: Fields = {
@@ -52,7 +52,7 @@ def multiply(layer: Layer) -> Call:
 
 def extremum(layer: Layer) -> Call:
     """MINIMUM and MAXIMUM: stored values are compared, whatever their scales."""
-    operands, whole = _operands(layer)
+    operands, whole = operands_of(layer)
     return _pairwise(layer, "automcu_extremum", operands, whole, {"maximum": int(layer.operator.kind == "MAXIMUM")})
 
 
@@ -62,8 +62,8 @@ def prelu(layer: Layer) -> Call:
     slopes = Quantization(float(constants.scales[0]), constants.zero_point)
     source, target = layer.source, layer.target
     operands = (
-        _Operand(layer.input_pointer(), source, layer.inputs[0].shape),
-        _Operand(layer.array("constant"), slopes, layer.operator.weights),
+        Operand(layer.input_pointer(), source, layer.inputs[0].shape),
+        Operand(layer.array("constant"), slopes, layer.operator.weights),
     )
     negative = layer.factor(source.scale * slopes.scale / target.scale)
     fields: Fields = {
@@ -141,15 +141,15 @@ def dequantize(layer: Layer) -> Call:
 _ALL = range(INT8_RANGE[0], INT8_RANGE[1] + 1)
 
 
-def _operands(layer: Layer) -> tuple[tuple[_Operand, _Operand], int]:
+def operands_of(layer: Layer) -> tuple[tuple[Operand, Operand], int]:
     """Both operands in order, and the position of the one that has the output's shape."""
     operands = [
-        _Operand(layer.input_pointer(position), quantization, tensor.shape)
+        Operand(layer.input_pointer(position), quantization, tensor.shape)
         for position, (tensor, quantization) in enumerate(zip(layer.inputs, layer.sources, strict=True))
     ]
     if layer.operator.weights:
         constants = layer.constants
-        constant = _Operand(
+        constant = Operand(
             layer.array("constant"),
             Quantization(float(constants.scales[0]), constants.zero_point),
             layer.operator.weights,
@@ -161,9 +161,9 @@ def _operands(layer: Layer) -> tuple[tuple[_Operand, _Operand], int]:
     return (first, second), whole
 
 
-def _pairwise(layer: Layer, kernel: str, operands: tuple[_Operand, _Operand], whole: int, fields: Fields) -> Call:
+def _pairwise(layer: Layer, kernel: str, operands: tuple[Operand, Operand], whole: int, fields: Fields) -> Call:
     other = operands[1 - whole]
-    period, repeat = _spread(layer, other.shape)
+    period, repeat = spread(layer, other.shape)
     sizes = {"count": prod(layer.output.shape), "period": period, "repeat": repeat}
     arguments = f"&{layer.parameters}, {operands[whole].address}, {other.address}, {layer.output_pointer}"
     return Call(
@@ -175,7 +175,7 @@ def _pairwise(layer: Layer, kernel: str, operands: tuple[_Operand, _Operand], wh
     )
 
 
-def _spread(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int]:
+def spread(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int]:
     """How an operand repeats over the output: (period, repeat), element i of the output reading element
     i / repeat % period."""
     whole = layer.output.shape

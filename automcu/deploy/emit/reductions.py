@@ -60,16 +60,18 @@ def _window(
 
 def mean(layer: Layer) -> Call:
     """MEAN over the whole map: one multiplication scales a sum and divides it by its count."""
+    sizes, (multiplier, shift) = mean_of(layer)
+    fields: Fields = {**sizes, "rescaling": f"{{{multiplier}, {shift}, {layer.target.zero_point}, -128, 127}}"}
+    return _call(layer, "automcu_mean", "automcu_mean_parameters", fields)
+
+
+def mean_of(layer: Layer) -> tuple[dict[str, int], tuple[int, int]]:
+    """The sizes of an `automcu_mean_parameters`, and the scale of its sums."""
     count, depth = prod(layer.inputs[0].shape[1:-1]), layer.inputs[0].shape[-1]
     multiplier, shift = layer.factor(layer.source.scale / layer.target.scale)
     bits = min(count.bit_length() - 1, 32, 31 + shift)
-    fields: Fields = {
-        "count": count,
-        "depth": depth,
-        "offset": -layer.source.zero_point * count,
-        "rescaling": f"{{{(multiplier << bits) // count}, {shift - bits}, {layer.target.zero_point}, -128, 127}}",
-    }
-    return _call(layer, "automcu_mean", "automcu_mean_parameters", fields)
+    sizes = {"count": count, "depth": depth, "offset": -layer.source.zero_point * count}
+    return sizes, ((multiplier << bits) // count, shift - bits)
 
 
 def softmax(layer: Layer) -> Call:

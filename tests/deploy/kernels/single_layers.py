@@ -5,7 +5,17 @@ import numpy as np
 from automcu.graph.int8 import Activation, Int8Graph, Operator, Tensor, Window
 from automcu.graph.int8_model import Attributes, Constants, Int8Model, Quantization
 
-KINDS = ("CONV_2D", "POINTWISE", "DEPTHWISE_CONV_2D", "DEPTHWISE_3X3", "FULLY_CONNECTED", "ADD", "AVERAGE_POOL_2D")
+KINDS = (
+    "CONV_2D",
+    "POINTWISE",
+    "DEPTHWISE_CONV_2D",
+    "DEPTHWISE_3X3",
+    "FULLY_CONNECTED",
+    "ADD",
+    "MUL",
+    "MEAN",
+    "AVERAGE_POOL_2D",
+)
 _TYPICAL_WEIGHT, _TYPICAL_INPUT = 60.0, 74.0
 
 
@@ -34,6 +44,12 @@ class _Layer:
                 return self.weighted(kind, shape, (self.count(1, 9), shape[1]), None, source)
             case "ADD":
                 return self.add(shape, source)
+            case "MUL":
+                return self.multiply(shape, source)
+            case "MEAN":
+                operator = Operator("layer", kind, (0,), 1)
+                target = self.target(source.scale * _TYPICAL_INPUT)
+                return self.model((shape, (1, depth)), (source, target), operator)
             case "AVERAGE_POOL_2D":
                 return self.pool(kind, shape, source)
             case "POINTWISE":
@@ -105,6 +121,13 @@ class _Layer:
         target = self.target((source.scale + other.scale) * _TYPICAL_INPUT)
         operator = Operator("layer", "ADD", (0, 1), 2, activation=self.activation())
         return self.model((shape, shape, shape), (source, other, target), operator)
+
+    def multiply(self, shape: tuple[int, ...], source: Quantization) -> Int8Model:
+        other = Quantization(float(np.float32(self.random.uniform(0.001, 0.1))), self.count(-128, 127))
+        target = self.target(source.scale * other.scale * _TYPICAL_INPUT**2)
+        operator = Operator("layer", "MUL", (0, 1), 2, activation=self.activation())
+        factor = shape if self.random.random() < 0.3 else (1, 1, 1, shape[3])
+        return self.model((shape, factor, shape), (source, other, target), operator)
 
     def pool(self, kind: str, shape: tuple[int, ...], source: Quantization) -> Int8Model:
         whole = self.random.random() < 0.4

@@ -129,6 +129,19 @@ typedef struct {
     int32_t offset, output_multiplier, output_shift, rounding;
 } automcu_dsp_add_parameters;
 
+/* MUL of `count` numbers and of a period of others, scaled by the output rule with `shift` = e - 1. */
+typedef struct {
+    int32_t count, period;
+    int32_t whole_zero_point, other_zero_point;
+    int32_t multiplier, shift, rounding;
+} automcu_dsp_mul_parameters;
+
+/* MEAN of `count` pixels, of a depth of at least 4: sums, to which `offset` is added, are scaled likewise. */
+typedef struct {
+    int32_t count, depth, offset;
+    int32_t multiplier, shift, rounding;
+} automcu_dsp_mean_parameters;
+
 /* AVERAGE_POOL_2D of a depth of at least 4. */
 typedef struct {
     int32_t input_height, input_width, depth;
@@ -141,6 +154,11 @@ typedef struct {
 /* The output may lie in either operand's place. */
 void automcu_dsp_add(const automcu_dsp_add_parameters *parameters, const int8_t *larger, const int8_t *smaller,
                      int8_t *output);
+
+void automcu_dsp_mul(const automcu_dsp_mul_parameters *parameters, const int8_t *whole, const int8_t *other,
+                     int8_t *output);
+
+void automcu_dsp_mean(const automcu_dsp_mean_parameters *parameters, const int8_t *input, int8_t *output);
 
 void automcu_dsp_average_pool(const automcu_dsp_pool_parameters *parameters, const int8_t *input, int8_t *output);
 

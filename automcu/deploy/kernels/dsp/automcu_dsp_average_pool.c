@@ -1,40 +1,4 @@
-#include "automcu_dsp.h"
-
-/* Sums of four channels over at most this many values stay in int16. */
-#define VALUES 255
-
-/* The window's rows and columns are inside the map. */
-AUTOMCU_ONCE void four_channels(const int8_t *input, int32_t rows, int32_t columns,
-                                                                int32_t row_bytes, int32_t depth, int32_t sums[4])
-{
-    uint32_t even = 0, odd = 0;
-    int32_t room = VALUES;
-    for (; rows > 0; rows--, input += row_bytes) {
-        const int8_t *value = input;
-        for (int32_t left = columns; left > 0;) {
-            const int32_t count = left < room ? left : room;
-            left -= count;
-            room -= count;
-            for (int32_t i = count; i > 0; i--, value += depth) {
-                const uint32_t four = *(const automcu_word *)value;
-                even = __sxtab16(even, four);
-                odd = __sxtab16(odd, __ror(four, 8));
-            }
-            if (room == 0) {
-                sums[0] += (int16_t)even;
-                sums[1] += (int16_t)odd;
-                sums[2] += (int32_t)even >> 16;
-                sums[3] += (int32_t)odd >> 16;
-                even = odd = 0;
-                room = VALUES;
-            }
-        }
-    }
-    sums[0] += (int16_t)even;
-    sums[1] += (int16_t)odd;
-    sums[2] += (int32_t)even >> 16;
-    sums[3] += (int32_t)odd >> 16;
-}
+#include "automcu_dsp_sums.h"
 
 /* Four channels at a time (the last four may overlap those before). */
 void automcu_dsp_average_pool(const automcu_dsp_pool_parameters *parameters, const int8_t *input, int8_t *output)
@@ -53,7 +17,7 @@ void automcu_dsp_average_pool(const automcu_dsp_pool_parameters *parameters, con
                     first = p.depth - 4;
                 }
                 int32_t sums[4] = {0, 0, 0, 0};
-                four_channels(from + first, bottom - top, right - left, p.input_width * p.depth, p.depth, sums);
+                automcu_dsp_sums(from + first, bottom - top, right - left, p.input_width * p.depth, p.depth, sums);
                 AUTOMCU_NO_UNROLL
                 for (int32_t c = 0; c < 4; c++) {
                     /* Rounded half away from zero; a mean of int8 is one. */

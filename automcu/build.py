@@ -204,14 +204,12 @@ def _deployment_of(config: RunConfig, provenance: dict[str, str], data: Training
     return DeploymentRole(deployer_of(config), data, config.task, budget_of(config), provenance, asked.sample_images)
 
 
-def deployer_of(config: RunConfig) -> Deployer:
-    """What deploys. Raises `ConfigError` for settings that do not go together."""
-    asked, board = config.deploy, config.board
-    if asked.runtime == "st":
-        return Deployer(board, None, "ST's runtime is to run this network, and AutoMCU builds firmware with its own")
+def prover_settings_of(config: RunConfig) -> ProverSettings | None:
+    """How firmware is built and run, None for not at all. Raises `ConfigError` for settings that do not go together."""
+    asked = config.deploy
     if asked.link == "none":
-        return Deployer(board, None, "no firmware was asked for (deploy=files)")
-    settings = ProverSettings(
+        return None
+    return ProverSettings(
         asked.link,
         asked.toolchain,
         asked.kernels,
@@ -220,10 +218,34 @@ def deployer_of(config: RunConfig) -> Deployer:
         asked.flasher,
         asked.probe,
     )
+
+
+def deployer_of(config: RunConfig) -> Deployer:
+    """What deploys, from where the board is wired up. Raises as `prover_settings_of`."""
+    settings = prover_settings_of(config)
+    if settings is None:
+        return Deployer(config.board, None, "no firmware was asked for (deploy=files)")
     try:
-        return Deployer(board, prover_for(board, settings))
+        if config.deploy.runtime == "st":
+            return _st_deployer_of(config, settings)
+        return Deployer(config.board, prover_for(config.board, settings))
     except InfraFailure as error:  # a missing program costs the proof, not the run
-        return Deployer(board, None, str(error))
+        return Deployer(config.board, None, str(error))
+
+
+def _st_deployer_of(config: RunConfig, settings: ProverSettings) -> Deployer:
+    from automcu.deploy.st.deployer import StDeployer
+    from automcu.deploy.st.route import StRoute
+    from automcu.feasibility.st.stedgeai import find_stedgeai
+
+    asked = config.feasibility
+    program = find_stedgeai(asked.stedgeai)
+    if program is None:
+        raise InfraFailure(
+            f"ST's runtime is to run this network, and {asked.stedgeai} was not found; install ST Edge AI, or give its "
+            "path (feasibility.stedgeai)"
+        )
+    return StDeployer(config.board, StRoute(program, config.board, asked.time_limit_seconds), settings)
 
 
 def blueprint_of(config: RunConfig, judge: Judge, provenance: dict[str, str]) -> Blueprint:

@@ -21,7 +21,7 @@ from pydantic import (
 
 from automcu.architecture import Task
 from automcu.board import Board
-from automcu.deploy.choice import KernelsName, LinkName, ToolchainName
+from automcu.deploy.choice import FlasherName, KernelsName, LinkName, ToolchainName
 from automcu.errors import ConfigError
 from automcu.feasibility.choice import Runtime, TierName
 from automcu.training.recipe import Recipe
@@ -171,7 +171,7 @@ class DeployConfig(_Section):
     kernels: KernelsName
     keep_constant_channels: bool
     port: str | None
-    flasher: str
+    flasher: FlasherName
     probe: str | None
     sample_images: PositiveInt
 

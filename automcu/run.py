@@ -74,6 +74,8 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
     say(f"Task: {config.task.description}")
     budget = build.budget_of(config)
     _announce(config, folder)
+    build.prover_settings_of(config)
+    # On a cluster that is joined the tools are those of the host that the board is wired to.
     if config.cluster.kind != "join" and (unverified := build.deployer_of(config).unverified):
         say(f"Nothing will be run on a board: {unverified}")
     files = RunFolder(folder)

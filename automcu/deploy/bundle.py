@@ -29,6 +29,11 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _AGAIN = "get the bundle again from its source"
 
 
+def is_name(name: str) -> bool:
+    """Whether a file of a bundle may be called `name`: a plain file name, or one in a plain folder."""
+    return _NAME.fullmatch(name) is not None
+
+
 def digests(files: Mapping[str, bytes]) -> dict[str, dict[str, object]]:
     """Size in bytes and SHA-256 of each file, by name: what `evidence.json` says under `files`."""
     return {
@@ -45,7 +50,7 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> None:
     than a bundle; or the disk refuses.
     """
     for name in files:
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise OutputError(f"{name!r} cannot be the name of a bundle's file; use letters, digits, '.', '_' and '-'")
     if folder.exists() and not (folder / EVIDENCE).is_file():
         raise OutputError(f"{folder} exists and is no bundle; choose another folder")
@@ -117,7 +122,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, bytes]]:
                 pending.append((Path(entry.path), f"{name}/"))
             else:
                 plain = entry.is_file(follow_symlinks=False)
-                if not plain or not _NAME.fullmatch(name):
+                if not plain or not is_name(name):
                     _refuse(folder, f"holds {name!r:.120}, which is no plain file of a plain name")
                 with open(entry.path, "rb") as file:
                     yield name, file.read(MAX_BYTES + 1)
@@ -128,7 +133,7 @@ def _unzip(path: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG) and not info.flag_bits & 1
-                if not plain or not _NAME.fullmatch(info.filename) or info.compress_type not in _COMPRESSIONS:
+                if not plain or not is_name(info.filename) or info.compress_type not in _COMPRESSIONS:
                     _refuse(path, f"holds {info.filename!r:.120}, which is no plain file of a plain name")
                 with archive.open(info) as file:  # the size that the zip file states is not believed
                     yield info.filename, file.read(MAX_BYTES + 1)

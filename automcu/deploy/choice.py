@@ -14,40 +14,45 @@ if TYPE_CHECKING:  # a configuration is read long before anything is deployed
 LinkName = Literal["virtual", "qemu", "serial", "host"]
 ToolchainName = Literal["zig", "gcc"]
 KernelsName = Literal["auto", "portable", "dsp", "cmsis_nn"]
+FlasherName = Literal["auto", "stm32_programmer_cli", "openocd", "pyocd", "st-flash"]
 
 
 @dataclass(frozen=True, slots=True)
 class ProverSettings:
     """`link` says which board runs the firmware: a virtual one (any board of the table), one that QEMU models, the one
     wired to `port` (None: the only ST-LINK found), or this host, which runs the portable kernels alone. `flasher` and
-    `probe` (a serial number) are for real boards. `kernels` auto takes the fastest that the core can run."""
+    `probe` (a serial number) are for real boards. `kernels` auto takes the fastest that the core can run.
+
+    Raises `ConfigError` for settings that do not go together, whatever is installed."""
 
     link: LinkName = "virtual"
     toolchain: ToolchainName = "zig"
     kernels: KernelsName = "auto"
     keep_constant_channels: bool = False
     port: str | None = None
-    flasher: str = "auto"
+    flasher: FlasherName = "auto"
     probe: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.link != "serial" and (self.port, self.flasher, self.probe) != (None, "auto", None):
+            raise ConfigError(
+                f"port, flasher and probe are for a board on a serial line, not for {self.link}; leave them out, or "
+                "use link serial"
+            )
+        if self.link == "host" and self.kernels not in ("auto", "portable"):
+            raise ConfigError(f"this host cannot run {self.kernels} kernels; use kernels portable with link host")
 
 
 def prover_for(board: Board, settings: ProverSettings) -> "Prover":
     """What builds firmware for `board` and runs it.
 
-    Raises `ConfigError` for settings that do not go together, `InfraFailure` when a program is missing.
+    Raises `ConfigError` for a flasher that is none, `InfraFailure` when a program is missing on this host.
     """
-    if settings.link != "serial" and (settings.port, settings.flasher, settings.probe) != (None, "auto", None):
-        raise ConfigError(
-            f"port, flasher and probe are for a board on a serial line, not for {settings.link}; leave them out, or "
-            "use link serial"
-        )
     from automcu.deploy.images import FirmwareOptions
     from automcu.deploy.prover import Prover
 
     kernels = None if settings.kernels == "auto" else settings.kernels
     if settings.link == "host":
-        if kernels not in (None, "portable"):
-            raise ConfigError(f"this host cannot run {kernels} kernels; use kernels portable with link host")
         kernels = "portable"
     options = FirmwareOptions(kernels, settings.keep_constant_channels)
     return Prover(board, _toolchain(settings), _link(board, settings), options)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from automcu.architecture import Candidate, Task
 from automcu.board import Board, Budget
 from automcu.deploy.bundle import EVIDENCE, digests
 from automcu.deploy.c_array import c_header, c_source
-from automcu.deploy.evidence import Design, Digest, Evidence
+from automcu.deploy.evidence import Design, Digest, Evidence, StCode
 from automcu.deploy.images import Firmware
 from automcu.deploy.model_card import model_card
 from automcu.deploy.prover import Prover
@@ -36,12 +36,15 @@ class DoesNotRun(CandidateFailure):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deployed:
-    """A network that was built for a board and run there, or not and why (`unverified`), with the samples it ran."""
+    """A network that was built for a board and run there, or not and why (`unverified`), with the samples it ran. `st`
+    and further `files` of its bundle are there where ST's runtime is to run it."""
 
     samples: Samples
     firmware: Firmware | None
     measurement: Measurement | None
     unverified: str
+    st: StCode | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,8 +118,7 @@ class Deployer:
         Raises `CandidateFailure` when the network cannot run: an operator without a kernel, an image larger than the
         part (`ImageTooLarge`), a fault or a hang on the board, or `DoesNotRun`.
         """
-        outputs = run_bytes(tflite, inputs, processes=1, time_limit_s=_TIME_LIMIT_S)
-        samples = Samples(inputs, outputs, labels)
+        samples = self._samples(tflite, inputs, labels)
         if self._prover is None:
             return Deployed(samples, None, None, self.unverified)
         firmware = None
@@ -132,6 +134,10 @@ class Deployer:
                 f"{measurement.board} equal those of {INTERPRETER}; please report this network"
             )
         return Deployed(samples, firmware, measurement, "")
+
+    def _samples(self, tflite: bytes, inputs: np.ndarray, labels: np.ndarray | None) -> Samples:
+        """With the outputs to expect."""
+        return Samples(inputs, run_bytes(tflite, inputs, processes=1, time_limit_s=_TIME_LIMIT_S), labels)
 
     def _require_budget(self, firmware: Firmware, budget: Budget) -> None:
         ram_bytes = firmware.image.ram_bytes - self._board.reserved_ram_bytes  # the reserve is no part of a budget
@@ -167,6 +173,7 @@ class Deployer:
             unverified=deployed.unverified,
             design=design,
             provenance=provenance,
+            st=deployed.st,
         )
 
 
@@ -180,6 +187,7 @@ def bundle_files(
         MODEL: tflite,
         "model_card.md": model_card(evidence, model).encode(),
         SAMPLES: deployed.samples.to_npz(model.graph),
+        **deployed.files,
         **more,
     }
     if deployed.firmware is not None:

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from automcu.architecture import Candidate, Task
 from automcu.board import Board, Budget
+from automcu.deploy.st.profile import StProfile
 from automcu.errors import OutputError
 from automcu.results import Evaluation, FeasibilityReport, Measurement, TestResult, TrialResult
 
@@ -33,13 +34,22 @@ class Design:
 
 
 @dataclass(frozen=True, slots=True)
+class StCode:
+    """The bundle's C code for ST's runtime: the version of ST Edge AI that wrote it, and what that tool says of its
+    speed on the board, None where no board answered."""
+
+    version: str
+    profile: StProfile | None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What a bundle claims.
 
     `files` are all files of the bundle but `evidence.json`. `report` is what the network costs by the first tier that
     judged it, for `board` within `budget`. `interpreter` gave the expected outputs of the `samples` inputs. `firmware`
     says whether an image was built; `measurement` and `unverified` are as in `Deployment`. `provenance` tells the run,
-    its seed and the versions of what made the files.
+    its seed and the versions of what made the files. `st` is there where ST's runtime is to run the network.
     """
 
     schema_version: Literal[2]
@@ -54,6 +64,7 @@ class Evidence:
     unverified: str
     design: Design | None
     provenance: Mapping[str, str]
+    st: StCode | None = None
 
     def to_json(self) -> bytes:
         """The content of `evidence.json`."""

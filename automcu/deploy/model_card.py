@@ -1,6 +1,7 @@
 """The bundle's model card, in Markdown: what the network is, how it was measured, and what was not checked."""
 
 from automcu.deploy.evidence import Design, Evidence
+from automcu.deploy.st.profile import StProfile
 from automcu.graph.int8_model import Int8Model
 from automcu.results import FeasibilityReport, Measurement
 
@@ -93,6 +94,8 @@ def _designed(evidence: Evidence, design: Design) -> list[str]:
 
 def _on_board(evidence: Evidence) -> list[str]:
     measured = evidence.measurement
+    if measured is None and evidence.st is not None and evidence.st.profile is not None:
+        return _by_st(evidence.st.profile, evidence.st.version, evidence.unverified)
     if measured is None:
         return [f"**Not run on any board**: {_text(evidence.unverified)}."]
     where = {
@@ -114,6 +117,22 @@ def _on_board(evidence: Evidence) -> list[str]:
         f"| stack | {measured.stack_peak_bytes:,} B at most, of {measured.stack_bytes:,} B |",
         f"| kernels | {_text(measured.kernels)} |",
         f"| toolchain | {_text(measured.toolchain)} |",
+    ]
+
+
+def _by_st(profile: StProfile, version: str, unverified: str) -> list[str]:
+    def known(value: float | None, unit: str) -> str:
+        return "unknown" if value is None else f"{value:,}{unit}"
+
+    return [
+        f"**Outputs not compared**: {_text(unverified)}.",
+        "",
+        f"| ST's runtime on the real board | by ST Edge AI {_text(version)} |",
+        "|---|---|",
+        f"| one inference | {profile.latency_ms:,.3f} ms, mean of {profile.samples} ({profile.least_ms:,.3f} to "
+        f"{profile.most_ms:,.3f}), measured |",
+        f"| cycles for a multiply-accumulate | {known(profile.cycles_per_mac, '')} |",
+        f"| stack, heap | {known(profile.stack_bytes, ' B')}, {known(profile.heap_bytes, ' B')} |",
     ]
 
 
@@ -169,6 +188,11 @@ def _files(evidence: Evidence) -> list[str]:
             f"image built from it: `{evidence.board.name}.elf`, `{evidence.board.name}.bin`. An application needs "
             "`network.c`, `network.h` and the kernels alone: fill `network_input(0)`, call `network_run()`, read "
             "`network_output(0)`."
+        )
+    if evidence.st is not None:
+        lines.append(
+            f"- `st/`: the network as C code for ST's runtime, by ST Edge AI {_text(evidence.st.version)}, with a "
+            "Makefile. ST's runtime is not in it: it comes with ST Edge AI Core, under ST's licence."
         )
     return [*lines, "- `evidence.json`: SHA-256 of every file, and all figures; `automcu verify` checks them again."]
 

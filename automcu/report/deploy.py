@@ -22,7 +22,7 @@ def text_deployment(own: OwnModel, board: Board, name: str, bundle: Path | None)
         f"{board.free_flash_bytes:,}; {report.macs:,} multiply-accumulates",
     ]
     if measured is None:
-        lines.append(f"  NOT run on any board: {own.deployed.unverified}")
+        lines.append(f"  NOT verified on any board: {own.deployed.unverified}")
     else:
         lines += [
             f"  Bit-exact: {measured.matching} of {measured.checked} outputs equal tflite-micro's, byte for byte, on "

@@ -21,7 +21,7 @@ FUNNEL_SECONDS = 10.0
 def _board_said(deployment: Deployment) -> str:
     measured = deployment.measurement
     if measured is None:
-        return f"NOT run on any board: {deployment.unverified}"
+        return f"NOT verified on any board: {deployment.unverified}"
     return (
         f"run on the {measured.link} board: {measured.matching} of {measured.checked} outputs equal byte for byte, "
         f"{measured.ticks:,} {measured.unit} an inference"

@@ -225,7 +225,7 @@ def told_deployment(deployment: Deployment) -> list[str]:
     """What the board said, in lines for the screen."""
     measured = deployment.measurement
     if measured is None:
-        return [f"  NOT run on any board: {deployment.unverified}"]
+        return [f"  NOT verified on any board: {deployment.unverified}"]
     return [
         f"  Firmware on {measured.link} board {measured.board}: {measured.matching} of {measured.checked} outputs "
         f"equal tflite-micro's byte for byte; {measured.ticks:,} {measured.unit} an inference",

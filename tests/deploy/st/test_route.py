@@ -40,7 +40,7 @@ if sys.argv[1] == "--version":
     sys.exit(0)
 model = pathlib.Path(sys.argv[sys.argv.index("-m") + 1])
 with open({log!r}, "a") as file:
-    entry = dict(arguments=sys.argv[1:], environment=sorted(os.environ), model=model.read_text())
+    entry = dict(arguments=sys.argv[1:], environment=sorted(os.environ), model=model.read_text(errors="replace"))
     file.write(json.dumps(entry) + "\\n")
 command = sys.argv[1]
 out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1])

@@ -243,7 +243,7 @@ def _call(
     files: tuple[str, ...] = (),
     inputs: tuple[str, ...] = (),
 ) -> Call:
-    """A call of `function` with `inputs` (addresses; else the one input) and the scratch buffers (0 for one that it does
+    """A call of `function` with `inputs` (addresses; else the one input) and scratch buffers (0 for one that it does
     not need), from the source of that name and `files`; then, for a range narrower than that of int8, the clamping to
     it."""
     scratch = [*layer.scratch_pointers, "0", "0"][: _SCRATCH.get(function, 0)]

@@ -15,7 +15,7 @@ from tests.deploy.emit.native import emit
 from tests.deploy.kernels.boards import CORES, run_networks
 from tests.deploy.kernels.single_layers import KINDS, single_layer
 from tests.deploy.oracle import Oracle
-from tests.deploy.random_models import random_inputs, random_model
+from tests.deploy.random_models import random_inputs
 
 SAMPLES = 3
 
@@ -43,15 +43,6 @@ def test_dsp_kernels() -> None:
 @pytest.mark.parametrize("kernels", ["dsp", "cmsis_nn"])
 def test_single_layers_on_all_cores(kernels: KernelSet, core: str) -> None:
     require_exact(single_layers(range(100, 140)), kernels, core)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("kernels", ["dsp", "cmsis_nn"])
-def test_random_networks_on_all_cores(kernels: KernelSet, core: str) -> None:
-    for first in range(2000, 2500, 100):
-        models = {f"random_{seed}": random_model(seed) for seed in range(first, first + 100)}
-        require_exact(models, kernels, core)
 
 
 def test_dsp_constants_do_not_grow() -> None:

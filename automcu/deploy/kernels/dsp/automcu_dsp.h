@@ -187,6 +187,18 @@ void automcu_dsp_multiply1_wide(const automcu_dsp_matrix *matrix, const automcu_
 /* Clamp `count` outputs to minimum..maximum. */
 void automcu_dsp_clamp(int8_t *output, int32_t count, int32_t minimum, int32_t maximum);
 
+/* The bytes at even places (0 and 2) of four int8, and those at odd places, as a pair. The compiler makes one SXTB16 of
+ * each; not every <arm_acle.h> has __ror. */
+static inline automcu_pair automcu_dsp_even(uint32_t four)
+{
+    return (automcu_pair)__sxtb16(four);
+}
+
+static inline automcu_pair automcu_dsp_odd(uint32_t four)
+{
+    return (automcu_pair)__sxtb16(four >> 8 | four << 24);
+}
+
 /* base + ((x * y + 2^31) >> 32) */
 static inline int32_t automcu_dsp_multiply_high(int32_t x, int32_t y, int32_t base)
 {

@@ -100,8 +100,8 @@ void automcu_dsp_expand1(automcu_pair *to, const int8_t *from, int32_t row_bytes
         AUTOMCU_NO_UNROLL
         for (const int8_t *word = row; word < end; word += 4, to += 2) {
             const uint32_t four = *(const automcu_word *)word;
-            to[0] = __sxtb16(four);
-            to[1] = __sxtb16(__ror(four, 8));
+            to[0] = automcu_dsp_even(four);
+            to[1] = automcu_dsp_odd(four);
         }
     }
     if (run & 3) {

@@ -11,8 +11,8 @@ typedef struct {
 
 static inline __attribute__((always_inline)) sums accumulate(sums s, automcu_pair pair, uint32_t four, int wide)
 {
-    s.even = __smlad((int32_t)pair, (int32_t)__sxtb16(four), s.even);
-    s.odd = __smlad((int32_t)pair, (int32_t)(wide ? __sxtb16(__ror(four, 8)) : four), s.odd);
+    s.even = __smlad((int32_t)pair, (int32_t)automcu_dsp_even(four), s.even);
+    s.odd = __smlad((int32_t)pair, (int32_t)(wide ? automcu_dsp_odd(four) : four), s.odd);
     return s;
 }
 

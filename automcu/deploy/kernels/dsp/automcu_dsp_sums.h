@@ -22,7 +22,7 @@ AUTOMCU_ONCE void automcu_dsp_sums(const int8_t *input, int32_t rows, int32_t co
             for (int32_t i = count; i > 0; i--, value += depth) {
                 const uint32_t four = *(const automcu_word *)value;
                 even = __sxtab16(even, four);
-                odd = __sxtab16(odd, __ror(four, 8));
+                odd = __sxtab16(odd, four >> 8 | four << 24);
             }
             if (room == 0) {
                 sums[0] += (int16_t)even;

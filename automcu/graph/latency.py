@@ -20,7 +20,9 @@ Edge AI Core. `tflm`: TensorFlow Lite Micro and microTVM on CMSIS-NN."""
 WORK = (
     "conv_macs",
     "pointwise_macs",
+    "depthwise_3x3_macs",
     "depthwise_macs",
+    "narrow_depthwise_macs",
     "dense_macs",
     "gathered",
     "taps",
@@ -33,12 +35,13 @@ WORK = (
     "exponentials",
     "operators",
 )
-"""Kinds of work: multiply-accumulates of convolutions with larger kernels, of 1x1 ones, of depthwise ones and of fully
-connected operators (each of their MACs reads a weight of its own from Flash); input values gathered for a convolution's
-windows, once for all of its output channels; places of a larger kernel times outputs, each of which adds a product for
-every input channel; values requantized by convolutions and fully connected operators, and by depthwise ones; values
-that elementwise operators put out; values that pooling and means read, and put out; values copied; values that SOFTMAX
-puts out; operators that do anything."""
+"""Kinds of work: multiply-accumulates of convolutions with larger kernels, of 1x1 ones, of depthwise 3x3 ones, of other
+depthwise ones, of those with fewer than four channels (too few for a word), and of fully connected operators (each of
+their MACs reads a weight of its own from Flash); input values gathered for a convolution's windows, once for all of its
+output channels; places of a larger kernel times outputs, each of which adds a product for every input channel; values
+requantized by convolutions and fully connected operators, and by depthwise ones that are not 3x3 (there they are a
+ninth of the MACs); values that elementwise operators put out; values that pooling and means read, and put out; values
+copied; values that SOFTMAX puts out; operators that do anything."""
 _PLACE = {kind: place for place, kind in enumerate(WORK)}
 
 _NOTHING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
@@ -66,8 +69,12 @@ def work(graph: Int8Graph, operator: Operator) -> tuple[float, ...]:
             done[_PLACE["gathered"]] = made * window / channels
             done[_PLACE["outputs"]] = made
         case "DEPTHWISE_CONV_2D":
-            done[_PLACE["depthwise_macs"]] = made * prod(operator.weights[1:3])
-            done[_PLACE["depthwise_outputs"]] = made
+            _, height, width, channels = operator.weights
+            if channels >= 4 and height == width == 3:
+                done[_PLACE["depthwise_3x3_macs"]] = made * 9
+            else:
+                done[_PLACE["depthwise_macs" if channels >= 4 else "narrow_depthwise_macs"]] = made * height * width
+                done[_PLACE["depthwise_outputs"]] = made
         case "FULLY_CONNECTED":
             done[_PLACE["dense_macs"]] = made * operator.weights[1]
             done[_PLACE["outputs"]] = made
@@ -91,21 +98,28 @@ def graph_work(graph: Int8Graph) -> tuple[float, ...]:
     return tuple(map(sum, zip(*(work(graph, operator) for operator in graph.operators), strict=True)))
 
 
-CYCLES: Mapping[Runtime, Mapping[str, tuple[float, ...]]] = {
-    "automcu": {},
-    "st": {
-        "cortex-m4f": (1.13, 1.04, 6.03, 2.12, 1.83, 0.367, 17.7, 14.0, 71.9, 5.43, 17.5, 2.41, 239.0, 566.0),
-        "cortex-m7f": (0.788, 0.728, 4.21, 1.48, 1.28, 0.256, 12.4, 9.76, 50.2, 3.79, 12.2, 1.68, 167.0, 396.0),
-        "cortex-m33f": (1.0, 0.925, 5.35, 1.88, 1.63, 0.325, 15.7, 12.4, 63.8, 4.82, 15.5, 2.14, 212.0, 503.0),
-    },
-    "tflm": {
-        "cortex-m4f": (2.82, 2.19, 11.5, 3.48, 4.9, 0.979, 45.3, 34.3, 202.0, 10.9, 40.6, 5.79, 591.0, 1410.0),
-        "cortex-m33f": (2.45, 1.91, 10.0, 3.03, 4.27, 0.854, 39.5, 29.9, 176.0, 9.51, 35.4, 5.04, 515.0, 1230.0),
-    },
+_AUTOMCU = {
+    "cortex-m0": (4.71, 5.05, 37.2, 17.7, 52, 13.8, 3.44, 1.08, 136, 213, 164, 18.6, 116, 5.12, 666, 343),
+    "cortex-m0+": (4.49, 4.81, 36, 17.2, 50.2, 13.3, 3.29, 1.08, 132, 205, 157, 17.2, 104, 4.69, 640, 311),
+    "cortex-m3": (3.91, 4.25, 25.6, 11.8, 32.1, 11.1, 2.92, 1.1, 80.2, 159, 127, 11.4, 55.1, 4.85, 417, 195),
+    "cortex-m4f": (0.974, 0.869, 4.91, 5.6, 36.9, 3.01, 7.2, 0.965, 22.1, 65.6, 12.7, 2.64, 68.8, 4.77, 336, 250),
+    "cortex-m7f": (0.595, 0.555, 3.4, 3.09, 16.9, 1.46, 3.78, 0.531, 14.9, 41.9, 10.8, 1.68, 36.5, 2.03, 199, 114),
+    "cortex-m33f": (0.753, 0.672, 4.38, 4.27, 25.3, 2.35, 5.48, 0.711, 20.7, 49.5, 14.8, 2.15, 53.1, 3.55, 305, 190),
 }
-"""Clock cycles for one of each kind of `WORK`, in turn, by runtime and core. `st` and `tflm` are fitted on measured
-boards (`python -m experiments.latency.judge`). What no board measured has no figures: by those runtimes M0, M0+ and M3,
-by `tflm` the M7."""
+_ST = {
+    "cortex-m4f": (1.11, 1.2, 5.25, 12.5, 11.1, 2.06, 1.86, 0.382, 26.7, 18.2, 51.7, 5.04, 17.6, 2.36, 223, 560),
+    "cortex-m7f": (0.761, 0.82, 3.6, 8.56, 7.61, 1.41, 1.27, 0.262, 18.3, 12.5, 35.5, 3.46, 12.1, 1.62, 153, 384),
+    "cortex-m33f": (0.984, 1.06, 4.66, 11.1, 9.84, 1.83, 1.65, 0.339, 23.7, 16.2, 45.9, 4.47, 15.6, 2.1, 198, 497),
+}
+_TFLM = {
+    "cortex-m4f": (2.79, 2.44, 11.7, 25.8, 27.9, 3.41, 4.76, 1.03, 55.8, 45.3, 188, 11.3, 42.2, 5.75, 561, 1400),
+    "cortex-m33f": (2.44, 2.13, 10.2, 22.5, 24.4, 2.98, 4.16, 0.896, 48.7, 39.6, 164, 9.86, 36.8, 5.02, 489, 1220),
+}
+CYCLES: Mapping[Runtime, Mapping[str, tuple[float, ...]]] = {"automcu": _AUTOMCU, "st": _ST, "tflm": _TFLM}
+"""Clock cycles for one of each kind of `WORK`, in turn, by runtime and core. Those of `automcu` are fitted on executed
+instructions that went through a timing table (`python -m experiments.latency.profile`, then `.own`), those of `st` and
+`tflm` on measured boards (`python -m experiments.latency.judge`). What no board measured has no figures: M0, M0+ and M3
+by these two, the M7 by `tflm`."""
 
 
 def operator_cycles(graph: Int8Graph, core: str, runtime: Runtime = "automcu") -> tuple[float, ...]:

@@ -4,7 +4,7 @@ All networks of one group (a runtime on a core, or on a board) share one constan
 that are fitted together. Costs are relative: a multiply-accumulate of an ordinary convolution costs 1.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,9 @@ Grouping = Callable[[Measurement], Hashable]
 _FIRST_GUESS = dict(
     conv_macs=1.0,
     pointwise_macs=1.0,
+    depthwise_3x3_macs=4.5,
     depthwise_macs=3.0,
+    narrow_depthwise_macs=10.0,
     dense_macs=1.5,
     gathered=2.0,
     taps=0.5,
@@ -83,6 +85,12 @@ def fit_kernels(rows: Sequence[Measurement], kernels: str, group: Grouping) -> F
     """A fit for those of `rows` with these `kernels`, near the costs that all `rows` agree on."""
     common = fit(rows, group).costs
     return fit([row for row in rows if row.kernels == kernels], group, common)
+
+
+def source_line(core: str, cycles: Iterable[float]) -> str:
+    """`cycles` as they stand in `automcu/graph/latency.py`: three digits each."""
+    figures = (float(f"{figure:.3g}") for figure in cycles)
+    return f'    "{core}": ({", ".join(f"{figure:g}" for figure in figures)}),'
 
 
 def constants(relative: np.ndarray, rows: Sequence[Measurement], group: Grouping) -> dict[Hashable, float]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
 from automcu.graph.latency import WORK
-from experiments.latency.fit import Fit, Grouping, constants, fit, fit_kernels
+from experiments.latency.fit import Fit, Grouping, constants, fit, fit_kernels, source_line
 from experiments.latency.measurements import Measurement, load_measurements
 
 HERE = Path(__file__).parent
@@ -123,7 +123,7 @@ def shipped(rows: Sequence[Measurement], kernels: str) -> dict[str, tuple[float,
         core = next(row.core for row in rows if on_board(row) == key)
         found.setdefault(core, []).append(float(np.log(constant)))
     return {
-        core: tuple(float(f"{cost * np.exp(np.mean(logs)):.3g}") for cost in fitted.costs)
+        core: tuple(float(cost * np.exp(np.mean(logs))) for cost in fitted.costs)
         for core, logs in sorted(found.items())
     }
 
@@ -135,8 +135,7 @@ def main() -> None:
     rows = load_measurements(parser.parse_args().data)
     print("kinds of work:", ", ".join(WORK))
     for runtime, kernels in (("st", "X-CUBE-AI 9 and later"), ("tflm", "CMSIS-NN")):
-        for core, costs in shipped(rows, kernels).items():
-            print(f"{runtime} {core}: {costs}")
+        print(f"{runtime}:", *(source_line(core, cycles) for core, cycles in shipped(rows, kernels).items()), sep="\n")
     predictions = {key: predict(rows, reading) for key, reading in READINGS.items()}
     parts: dict[str, Callable[[Measurement], str]] = {
         "All": lambda row: "all",

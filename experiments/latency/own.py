@@ -17,6 +17,7 @@ from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
 from automcu.graph.latency import WORK
+from experiments.latency.fit import source_line
 
 HERE = Path(__file__).parent
 FOLDS = 10
@@ -76,7 +77,7 @@ def main() -> None:
         by_core.setdefault((row["core"], row["kernels"]), []).append(row)
     print("kinds of work:", ", ".join(WORK))
     for (core, _), found in by_core.items():
-        print(f'"{core}": ({", ".join(f"{cost:.3g}" for cost in fit(Layers(found)))}),')
+        print(source_line(core, fit(Layers(found))))
     print("\n| core | kernels | networks | Spearman | median error | 9 of 10 within | worst | layers, median error |")
     print("|---|---|--:|--:|--:|--:|--:|--:|")
     for (core, kernels), found in by_core.items():

@@ -3,16 +3,18 @@
     python -m experiments.latency.profile [--networks 60]
 
 Writes `own.parquet` beside this file, a row for each layer: what it has to do (`WORK`), instructions executed (exact)
-and cycles estimated from them by the timing tables of `automcu/deploy/latency`. Weights are random; so are inputs.
+and cycles estimated from them by the timing tables of `automcu/deploy/latency`. Weights and inputs are random.
 """
 
 import argparse
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -80,7 +82,7 @@ def layer_profiles(model: Int8Model, network: int, core: str, kernels: KernelSet
         profile = session.profile(Random(seed).randbytes(emitted.input_bytes))
     # The entry's own code is a few instructions; a reshape that is not done in place is a memcpy.
     calls = [call.blocks for call in profile.calls if call.function not in (ENTRY, *_COPYING)]
-    owners = list(_owners(model.graph))
+    owners = list(_owners(emitted.sources["network.c"]))
     if len(calls) != len(owners):
         raise AssertionError(f"network {network} has {len(calls)} calls for {len(owners)} expected")
     amounts = [work(model.graph, operator) for operator in model.graph.operators]
@@ -102,13 +104,16 @@ def layer_profiles(model: Int8Model, network: int, core: str, kernels: KernelSet
     ]
 
 
-def _owners(graph: Int8Graph) -> Iterator[int]:
-    """The operator of each call in turn: one each, for a concatenation one for each part, for a reshape none."""
-    for number, operator in enumerate(graph.operators):
-        if operator.kind == "CONCATENATION":
-            yield from (number for _ in operator.inputs)
-        elif operator.kind != "RESHAPE":
+def _owners(source: str) -> Iterator[int]:
+    """The operator of each kernel call in turn, as the emitted C tells: a comment with the number before its calls."""
+    number = -1
+    for line in source[source.index(f"{ENTRY}(void)") :].splitlines():
+        if comment := re.match(r" *\/\* (\d+): ", line):
+            number = int(comment[1])
+        elif re.match(r" +\w+\(.*\);", line) and not line.lstrip().startswith("memcpy"):
             yield number
+        elif line == "}":
+            return
 
 
 def random_models(count: int) -> Iterator[Int8Model]:
@@ -116,7 +121,21 @@ def random_models(count: int) -> Iterator[Int8Model]:
     graphs = random_graphs("mcu_cnn", 8 * count, seed=0)
     fitting = (graph for graph in graphs if SMALLEST_MACS <= costs(graph).total_macs <= LARGEST_MACS)
     for seed, graph in enumerate(islice(fitting, count)):
-        yield _with_softmax(read_model(write_tflite(graph, seed=seed)))
+        yield _with_softmax(_with_spread_weights(read_model(write_tflite(graph, seed=seed)), seed))
+
+
+def _with_spread_weights(model: Int8Model, seed: int) -> Int8Model:
+    """Weights that lie as those of trained networks do, normally distributed with few near the ends of int8: kernels
+    may compute sums that cannot grow large in a faster way."""
+    rng = np.random.default_rng(seed)
+    constants = (
+        None if old is None else replace(old, weights=_spread(rng, old.weights.shape)) for old in model.constants
+    )
+    return replace(model, constants=tuple(constants))
+
+
+def _spread(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return np.clip(np.rint(rng.normal(0, 127 / 3.5, shape)), -127, 127).astype(np.int8)
 
 
 def _with_softmax(model: Int8Model) -> Int8Model:

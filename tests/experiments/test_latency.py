@@ -69,7 +69,7 @@ def _rows(costs: Sequence[float], count: int = 40) -> list[Measurement]:
 def test_a_fit_finds_the_constants_of_boards_and_costs_near_the_true_ones() -> None:
     costs = EXPECTED * np.exp(np.random.default_rng(0).normal(0, 0.2, len(WORK)))
     costs[0] = 1.0
-    fitted = fit(_rows(list(costs), 400), on_board)
+    fitted = fit(_rows(list(costs), 1000), on_board)
     missed, expected = np.log(fitted.costs / costs), np.log(EXPECTED / costs)
     assert np.linalg.norm(missed) < 0.5 * np.linalg.norm(expected)
     assert [fitted.constants["r", f"board{board}"] for board in range(4)] == pytest.approx([1, 2, 3, 4], rel=0.05)

@@ -50,8 +50,17 @@ def test_work_of_an_operator_is_counted_by_kind() -> None:
         "operators": 1,
     }
     assert _worked("DEPTHWISE_CONV_2D", (1, 8, 8, 4), (1, 8, 8, 4), weights=(1, 3, 3, 4), window=window) == {
-        "depthwise_macs": 64 * 4 * 9,
+        "depthwise_3x3_macs": 64 * 4 * 9,
+        "operators": 1,
+    }
+    assert _worked("DEPTHWISE_CONV_2D", (1, 8, 8, 4), (1, 8, 8, 4), weights=(1, 5, 3, 4), window=window) == {
+        "depthwise_macs": 64 * 4 * 15,
         "depthwise_outputs": 64 * 4,
+        "operators": 1,
+    }
+    assert _worked("DEPTHWISE_CONV_2D", (1, 8, 8, 1), (1, 8, 8, 1), weights=(1, 3, 3, 1), window=window) == {
+        "narrow_depthwise_macs": 64 * 9,
+        "depthwise_outputs": 64,
         "operators": 1,
     }
     assert _worked("FULLY_CONNECTED", (1, 64), (1, 10), weights=(10, 64)) == {
@@ -80,8 +89,7 @@ def test_work_of_an_operator_is_counted_by_kind() -> None:
 def test_macs_are_those_of_the_costs_and_the_whole_is_the_sum_of_its_layers(seed: int) -> None:
     graph = _random_graph(seed)
     whole = dict(zip(WORK, graph_work(graph), strict=True))
-    macs = ("conv_macs", "pointwise_macs", "depthwise_macs", "dense_macs")
-    assert sum(whole[kind] for kind in macs) == costs(graph).total_macs
+    assert sum(amount for kind, amount in whole.items() if kind.endswith("_macs")) == costs(graph).total_macs
     for runtime, cores in CYCLES.items():
         for core in cores:
             layers = operator_cycles(graph, core, runtime)

@@ -8,19 +8,6 @@ from automcu.results import FeasibilityReport
 
 Resource = Literal["ram", "flash", "macs", "latency"]
 
-CYCLES_PER_MAC = {
-    "cortex-m0": 13.0,
-    "cortex-m0+": 13.0,
-    "cortex-m3": 13.0,
-    "cortex-m4f": 5.0,
-    "cortex-m7f": 2.0,
-    "cortex-m33f": 4.5,
-}
-"""Clock cycles for a multiply-accumulate of int8 networks, by core: the slowest of MLPerf Tiny's reference networks
-(image, person and keyword recognition, anomaly detection), rounded up. M4 and M33: open runtimes on CMSIS-NN (microTVM
-on an STM32L4R5, TensorFlow Lite Micro on an RA6M4). M7 and M0+: the slowest vendor runtime measured, as there is no
-open one (X-CUBE-AI 7.3 on an STM32H7A3, Bosch on an STM32G0B1). M3 has none measured, and counts as an M0+."""
-
 
 @dataclass(frozen=True, slots=True)
 class MemoryRegion:
@@ -114,16 +101,6 @@ class Board:
         """What the largest Flash region has for the network, after the reserve."""
         return self.flash_bytes - self.reserved_flash_bytes
 
-    @property
-    def ns_per_mac(self) -> float:
-        """Nanoseconds for a multiply-accumulate, a rough and cautious estimate: see `CYCLES_PER_MAC`.
-
-        Raises `ConfigError` for a core that is not in that table.
-        """
-        if self.core not in CYCLES_PER_MAC:
-            raise ConfigError(f"core {self.core} has no latency estimate; use one of: {', '.join(CYCLES_PER_MAC)}")
-        return CYCLES_PER_MAC[self.core] * 1e9 / self.clock_hz
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -173,26 +150,29 @@ class Budget:
     """Upper limits for a network, runtime included: RAM and Flash in bytes; multiply-accumulates and milliseconds for
     an inference where set.
 
-    Latency is judged by an estimate, `ns_per_mac` for each multiply-accumulate, which the board gives (see `on`).
+    Latency is judged by the estimate of cycles in a report, at the clock of the board (see `on`).
     """
 
     ram_bytes: int
     flash_bytes: int
     macs: int | None
     latency_ms: float | None = None
-    ns_per_mac: float = 0.0
+    clock_hz: int = 0
 
     def on(self, board: Board) -> "Budget":
-        """This budget, cut down to what the board has left after its reserves, and with its speed."""
+        """This budget, cut down to what the board has left after its reserves, and with its clock."""
         return replace(
             self,
             ram_bytes=min(self.ram_bytes, board.free_ram_bytes),
             flash_bytes=min(self.flash_bytes, board.free_flash_bytes),
-            ns_per_mac=0.0 if self.latency_ms is None else board.ns_per_mac,
+            clock_hz=board.clock_hz,
         )
 
     def figure(self, resource: Resource, report: FeasibilityReport) -> int:
-        """What `report` says of `resource`, in the unit of `Violation.value`."""
+        """What `report` says of `resource`, in the unit of `Violation.value`.
+
+        Raises `ConfigError` for the latency by a tier that has no estimate for the board's core.
+        """
         match resource:
             case "ram":
                 return report.ram_bytes
@@ -201,10 +181,15 @@ class Budget:
             case "macs":
                 return report.macs
             case "latency":
-                return round(report.macs * self.ns_per_mac / 1000)
+                if report.cycles is None or not self.clock_hz:
+                    raise ConfigError(
+                        f"tier {report.tier} has no latency estimate for {report.target}; leave the latency limit out, "
+                        "or judge by tier planner"
+                    )
+                return round(report.cycles * 1_000_000 / self.clock_hz)
 
     def violations(self, report: FeasibilityReport) -> tuple[Violation, ...]:
-        """The limits that `report` breaks; empty when the network fits."""
+        """The limits that `report` breaks; empty when the network fits. Raises as `figure`."""
         found = []
         if report.ram_bytes > self.ram_bytes:
             margin = f" + {report.margin:.0%} margin" if report.margin else ""
@@ -218,6 +203,6 @@ class Budget:
         if self.latency_ms is not None:
             limit, estimate = round(self.latency_ms * 1000), self.figure("latency", report)
             if estimate > limit:
-                parts = f"{report.macs:,} MACs at about {self.ns_per_mac:.1f} ns"
+                parts = f"about {report.cycles:,} cycles at {self.clock_hz / 1e6:g} MHz"
                 found.append(Violation("latency", limit, estimate, report.busiest_layer, parts))
         return tuple(found)

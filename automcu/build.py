@@ -21,6 +21,7 @@ from automcu.feasibility.gate import Gate
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.feasibility.st.estimate import StEstimate
 from automcu.feasibility.tier import FeasibilityTier
+from automcu.feasibility.timed import Timed
 from automcu.graph.kernel_sets import kernel_set_for
 from automcu.llm.client import LLM
 from automcu.proposal import Proposer
@@ -144,25 +145,25 @@ def _choice(config: RunConfig, tier: TierName) -> Choice:
 
 def gate_of(config: RunConfig, judge: Judge) -> Gate:
     """The feasibility gate. What AutoMCU's own runtime is to run must fit by the planner first, whoever else judges."""
-    space, budget = space_of(config), budget_of(config)
+    space, budget, core = space_of(config), budget_of(config), config.board.core
     tier = _choice(config, judge.tier).tier
-    own = [PlannerTier(kernel_set_for(config.board.core))] if config.deploy.runtime == "automcu" else []
+    own = [Timed(PlannerTier(kernel_set_for(core)), core)] if config.deploy.runtime == "automcu" else []
     match judge.tier:
         case "planner":
             return Gate(space, budget, [tier])
         case "st_estimate":
             return Gate(space, budget, [*own, tier])
         case "stedgeai" | "st_cloud":
-            return Gate(space, budget, own, tier, _screen(judge.version))
+            return Gate(space, budget, own, tier, _screen(judge.version, core))
         case _:
             return Gate(space, budget, own, tier)
 
 
-def _screen(tool_version: str) -> FeasibilityTier | None:
+def _screen(tool_version: str, core: str) -> FeasibilityTier | None:
     """What ST's tool states at least, as far as its version is known."""
     found = re.match(r"\d+(\.\d+)?", tool_version)
     try:
-        return StEstimate(found[0] if found else "").optimistic()
+        return Timed(StEstimate(found[0] if found else "").optimistic(), core)
     except ConfigError:
         return None
 

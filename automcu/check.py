@@ -15,7 +15,9 @@ from automcu.feasibility.choice import Runtime, TierName, TierSettings, choose
 from automcu.feasibility.temporary import file_on_demand, untrained
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.graph.int8 import Int8Graph
+from automcu.graph.kernel_sets import kernel_set_for
 from automcu.graph.lowering import lower
+from automcu.graph.planner import MemoryPlan, plan_memory
 from automcu.results import FeasibilityReport
 
 MODEL_LIMIT_BYTES = 128_000_000
@@ -167,6 +169,13 @@ def _read_json(path: Path, content: bytes) -> object:
         raise DataError(f"{path} is nested too deeply; {_FORM}") from None
     except ValueError as error:
         raise DataError(f"{path} is no JSON ({str(error).split(';')[0]:.100}); {_FORM}") from None
+
+
+def plan_on(graph: Int8Graph, judged: Judged, *, in_place_add: bool = False) -> MemoryPlan:
+    """Where everything lies in memory by AutoMCU's planner: with the scratch buffers of the kernels that the board
+    would run, or of TensorFlow Lite Micro's where that tier judged."""
+    kernels = "tflm" if judged.report.tier == "tflm" else kernel_set_for(judged.board.core)
+    return plan_memory(graph, in_place_add=in_place_add, kernels=kernels)
 
 
 def judge(

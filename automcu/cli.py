@@ -256,10 +256,10 @@ def _check(asked: Namespace) -> tuple[int, Iterable[str]]:
 
 
 def _draw(path: Path, model: "Model", judged: "Judged") -> None:
-    from automcu.graph.planner import plan_memory
+    from automcu.check import plan_on
     from automcu.report.timeline import plot_timeline
 
-    plan = plan_memory(model.graph)
+    plan = plan_on(model.graph, judged)
     picture = plot_timeline(model.graph, plan, judged.arena_limit_bytes, model.path.name, judged.board.name)
     try:
         path.write_bytes(picture)

@@ -12,7 +12,8 @@ class FeasibilityReport:
     RAM and Flash are two numbers each: activations (arena, input and output included) and runtime RAM; weights
     (with biases) and code. Figures are always those after int8 quantization (`QUANTIZATION`). `margin` is the share by
     which the tier asks `activations_bytes` to be raised before it is judged (0.0 where it is exact): it is in
-    `ram_bytes`, and not in `activations_bytes`. `binding_layer` makes the RAM peak, `heaviest_layer` holds most
+    `ram_bytes`, and not in `activations_bytes`. `cycles` estimates the clock cycles of an inference on `target`, None
+    where there is no estimate. `binding_layer` makes the RAM peak, `heaviest_layer` holds most
     weights, `busiest_layer` has most MACs. `target` is what the figures hold for: a series such as `stm32f4`, or
     `any Cortex-M`. `graph_fingerprint` identifies the int8 graph that was judged.
     """
@@ -33,6 +34,7 @@ class FeasibilityReport:
     tool_version: str
     target: str
     margin: float
+    cycles: int | None = None
 
     @property
     def ram_bytes(self) -> int:

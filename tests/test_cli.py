@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from automcu.board import Budget
-from automcu.board_table import load_board, load_boards
+from automcu.board_table import load_boards
 from automcu.cli import main
-from automcu.feasibility.planner_tier import PlannerTier
+from automcu.feasibility.planner_tier import RUNTIME_RAM_BYTES, PlannerTier
+from automcu.graph.latency import estimate_cycles
 from automcu.graph.planner import plan_memory
 from automcu.graph.tflite.reader import read_tflite
 from tests.command_line import ARCHITECTURE, BOARD, MODEL, PLANNER, ROOT, TASK, Capture, fake_tool, told
@@ -56,7 +57,7 @@ def test_limits_of_the_user_are_kept_beside_the_boards(capsys: Capture) -> None:
         assert told(capsys, "check", MODEL, *PLANNER, option, str((bytes_ - 1) / 1000))[0] == 1
     assert told(capsys, "check", MODEL, *PLANNER, "--macs", str(report.macs))[0] == 0
     assert told(capsys, "check", MODEL, *PLANNER, "--macs", str(report.macs - 1))[0] == 1
-    latency = report.macs * load_board("nucleo_f446re").ns_per_mac / 1e6
+    latency = 1000 * estimate_cycles(read_tflite(MODEL.read_bytes()), "cortex-m4f") / 180e6
     assert told(capsys, "check", MODEL, *PLANNER, "--latency-ms", str(latency * 1.01))[0] == 0
     assert told(capsys, "check", MODEL, *PLANNER, "--latency-ms", str(latency * 0.99))[0] == 1
 
@@ -191,7 +192,7 @@ def test_boards(capsys: Capture) -> None:
 
 def test_layers_and_timeline_show_the_plan(capsys: Capture) -> None:
     graph = read_tflite(MODEL.read_bytes())
-    plan = plan_memory(graph)
+    plan = plan_memory(graph, kernels="dsp")
     _, text = told(capsys, "check", MODEL, *PLANNER)
     layers, timeline = text.split("memory timeline")
     assert all(f" {operator.kind} " in layers for operator in graph.operators)
@@ -204,7 +205,9 @@ def test_layers_and_timeline_show_the_plan(capsys: Capture) -> None:
 
 
 def test_the_limit_is_drawn_where_it_cuts_the_arena(capsys: Capture) -> None:
-    _, text = told(capsys, "check", MODEL, *PLANNER, "--ram-kb", "11.264")  # 10,240 B for an arena of 20,480 B
+    arena = plan_memory(read_tflite(MODEL.read_bytes()), kernels="dsp").arena_bytes
+    half = (arena // 2 + RUNTIME_RAM_BYTES) / 1000
+    _, text = told(capsys, "check", MODEL, *PLANNER, "--ram-kb", str(half))
     rows = text.splitlines()[-5:]
     bars = [row.split()[-1] if not row.endswith(" peak") else row.split()[-2] for row in rows]
     assert all(bar.index("|") == len(bar) // 2 for bar in bars)

@@ -130,7 +130,7 @@ def _tiers(gate: Any, smallest: Architecture) -> tuple[str, ...]:
 def test_the_gate_follows_the_tier_and_the_runtime() -> None:
     judge, tiers = judged("feasibility=planner")
     assert (judge.tier, tiers) == ("planner", ("planner", "planner"))
-    assert str(judge) == f"planner {judge.version} for Cortex-M with dsp kernels (planner was asked for)"
+    assert str(judge) == f"planner {judge.version} for cortex-m4f (planner was asked for)"
     _, tiers = judged("feasibility=st_estimate", "deploy.runtime=st")
     assert tiers == ("st_estimate", "st_estimate")
     _, tiers = judged("feasibility=tflm")
@@ -139,7 +139,7 @@ def test_the_gate_follows_the_tier_and_the_runtime() -> None:
 
 def test_what_is_too_large_for_our_runtime_is_refused_by_the_planner_whoever_else_judges() -> None:
     for overrides, tier in (((), "planner"), (("deploy.runtime=st",), "st_estimate")):
-        config = read_config(composed("budget.ram_kb=1", "feasibility=st_estimate", *overrides))
+        config = read_config(composed("budget.ram_kb=0.5", "feasibility=st_estimate", *overrides))
         verdict = gate_of(config, judge_of(config)).check(space_of(config).smallest())
         assert not verdict.fits and verdict.report.tier == tier
 

@@ -7,6 +7,7 @@ from typing import Literal
 from automcu.board import Board
 from automcu.errors import ConfigError
 from automcu.feasibility.tier import FeasibilityTier
+from automcu.feasibility.timed import Timed
 from automcu.graph.kernel_sets import kernel_set_for
 
 TierName = Literal["auto", "planner", "tflm", "st_estimate", "stedgeai", "st_cloud"]
@@ -55,7 +56,7 @@ def choose(
             f"tier {name} has one version only, not {settings.tool_version}; use tier st_estimate or st_cloud, or give "
             "no tool version"
         )
-    return Choice(name, _tier(name, board, settings, environment), reason)
+    return Choice(name, Timed(_tier(name, board, settings, environment), board.core), reason)
 
 
 def _automatic(

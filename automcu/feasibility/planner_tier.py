@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from automcu import __version__
+from automcu.feasibility.code_size import code_bytes
 from automcu.feasibility.tier import binding_layer, busiest_layer, heaviest_layer, require_supported
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
@@ -11,15 +12,9 @@ from automcu.graph.kernel_sets import KernelSet
 from automcu.graph.planner import plan_memory
 from automcu.results import FeasibilityReport
 
-CODE_BYTES = 10_240
-"""Kernels, start-up code and driver. Two whole images were linked for a Cortex-M4 (-O2, GCC 12): all but weights and
-biases came to 9,760 B and 8,432 B, tables of requantization included; those are counted apart here, which makes the
-figure conservative until each network's code is linked and measured."""
-TABLE_BYTES_PER_CHANNEL = 8
-"""An int32 multiplier and an int32 shift for each output channel of a layer with weights."""
-RUNTIME_RAM_BYTES = 1_024
-"""8 B of static data and the UART driver's state beside the arena were measured, and at most 248 B of stack; the
-board's reserve covers the stack, so that this is conservative."""
+RUNTIME_RAM_BYTES = 512
+"""Stack and variables: firmware has 12 B of variables, and its deepest stack measured on virtual boards is 416 B (the
+Cortex-M0+ with portable kernels). What the board's reserve holds beyond that is the application's."""
 SUPPORTED = frozenset(
     {
         "ADD",
@@ -56,7 +51,7 @@ SUPPORTED = frozenset(
 
 
 class PlannerTier:
-    """Exact activations and weights, stated constants for the runtime; needs no file and no tool."""
+    """Exact activations and weights, measured upper bounds for the code; needs no file and no tool."""
 
     name = "planner"
     version = __version__
@@ -64,7 +59,7 @@ class PlannerTier:
     def __init__(self, kernels: KernelSet = "portable") -> None:
         """`kernels` are those that will run the network: their scratch buffers count, see `kernel_set_for`."""
         self._kernels = kernels
-        self.target = "any Cortex-M" if kernels == "portable" else f"Cortex-M with {kernels} kernels"
+        self.target = f"any Cortex-M with {kernels} kernels"
 
     def report(self, graph: Int8Graph, model_file: Callable[[], Path]) -> FeasibilityReport:
         """What the network of `graph` costs; `model_file` is not used.
@@ -75,12 +70,11 @@ class PlannerTier:
         plan, cost = plan_memory(graph, kernels=self._kernels), costs(graph)
         # The linker puts a layer's constants on multiples of 4 bytes.
         padding = sum([-size % 4 for size in cost.weights_bytes])
-        channels = sum(graph.tensors[op.output].shape[-1] for op in graph.operators if op.weights)
         return FeasibilityReport(
             graph_fingerprint=graph.fingerprint,
             macs=cost.total_macs,
             weights_bytes=cost.total_weights_bytes,
-            code_bytes=CODE_BYTES + TABLE_BYTES_PER_CHANNEL * channels + padding,
+            code_bytes=code_bytes(graph, self._kernels) + padding,
             activations_bytes=plan.arena_bytes,
             runtime_ram_bytes=RUNTIME_RAM_BYTES,
             binding_layer=binding_layer(graph, plan),

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
 
-from automcu.board import CYCLES_PER_MAC, Board, Resource, Violation
-from automcu.check import GRAPH_TIERS, Judged, Model, size
+from automcu.board import Board, Resource, Violation
+from automcu.check import GRAPH_TIERS, Judged, Model, plan_on, size
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
-from automcu.graph.planner import MemoryPlan, plan_memory
+from automcu.graph.planner import MemoryPlan
 from automcu.report.timeline import alive_bytes, short_name, text_timeline
 
 SMALLEST = "smallest by RAM, then Flash, then clock"
@@ -28,7 +28,7 @@ def text_check(
 ) -> Iterator[str]:
     """The lines of a check. `primary` is the one of `judged` that findings and timeline are about; `every_board` says
     that all boards of the table were asked for, except those `left_out`, which ST's runtime does not support."""
-    graph, plan = model.graph, plan_memory(model.graph)
+    graph, plan = model.graph, plan_on(model.graph, primary)
     yield from dict.fromkeys(f"tier {one.report.tier} judges: {one.reason}" for one in judged)
     if every_board:
         yield (
@@ -113,14 +113,14 @@ def json_check(
 ) -> dict[str, Any]:
     """The object that `--json` prints: the figures of `primary` at the top, and all boards under `boards` when there
     are several. Arguments as for `text_check`. Keys: docs/check.md."""
-    plan = plan_memory(model.graph)
+    plan = plan_on(model.graph, primary)
     fitting = [one for one in judged if one.fits]
     document: dict[str, Any] = {
         "model": str(model.path),
         **_facts(primary),
         "fits": bool(fitting) if every_board else len(fitting) == len(judged),
         "lower_bound_bytes": plan.lower_bound_bytes,
-        "in_place_add_bytes": plan_memory(model.graph, in_place_add=True).arena_bytes,
+        "in_place_add_bytes": plan_on(model.graph, primary, in_place_add=True).arena_bytes,
     }
     if every_board:
         document["smallest_board"] = primary.board.name if primary.fits else None
@@ -148,10 +148,9 @@ def _facts(judged: Judged) -> dict[str, Any]:
 
 
 def latency_ms(judged: Judged) -> float | None:
-    """A rough, cautious estimate of an inference in milliseconds; None for a core that has none."""
-    if judged.board.core not in CYCLES_PER_MAC:
-        return None
-    return round(judged.report.macs * judged.board.ns_per_mac / 1e6, 3)
+    """The estimate of an inference in milliseconds; None where there is none."""
+    cycles = judged.report.cycles
+    return None if cycles is None else round(1000 * cycles / judged.board.clock_hz, 3)
 
 
 def text_boards(boards: Sequence[Board]) -> Iterator[str]:
@@ -235,7 +234,7 @@ def _verdicts(judged: Sequence[Judged]) -> Iterator[str]:
         "fits",
     )
     yield from _table(titles, rows, "<<><<><<><")
-    yield "RAM and Flash in KB of 1,000 bytes; latency is estimated from MACs and core, rough and cautious"
+    yield "RAM and Flash in KB of 1,000 bytes; latency is estimated from the kinds of layers and the core"
 
 
 def _layers(graph: Int8Graph, plan: MemoryPlan) -> Iterator[str]:

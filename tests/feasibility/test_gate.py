@@ -9,6 +9,7 @@ from automcu.board import Board, Budget, MemoryRegion
 from automcu.errors import BudgetTooSmall, CandidateFailure, ConfigError, InfraFailure
 from automcu.feasibility.gate import Gate, ReportCache, judge
 from automcu.feasibility.planner_tier import PlannerTier
+from automcu.feasibility.timed import Timed
 from automcu.graph.int8 import Int8Graph
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Conv, Dense, Network
@@ -240,16 +241,18 @@ def test_too_small_a_budget_names_what_would_do() -> None:
     report = need(2)
     Gate(Widths(), Budget(report.ram_bytes, report.flash_bytes, None), [PlannerTier()]).require_feasible(width(2))
     with pytest.raises(BudgetTooSmall) as caught:
-        Gate(Widths(), Budget(1_000, 10**6, None), [PlannerTier()]).require_feasible(width(2))
+        Gate(Widths(), Budget(500, 10**6, None), [PlannerTier()]).require_feasible(width(2))
     message = str(caught.value)
-    assert f"{report.ram_bytes:,} B (1.3 KB) of RAM, over the 1,000 B allowed" in message
-    assert "raise budget.ram_kb to at least 2" in message
+    assert f"{report.ram_bytes:,} B (0.8 KB) of RAM, over the 500 B allowed" in message
+    assert "raise budget.ram_kb to at least 1" in message
     assert "budget.flash_kb" not in message
-    slow = Budget(10**6, 10**6, None, latency_ms=0.001, ns_per_mac=100.0)
-    with pytest.raises(BudgetTooSmall, match=r"budget\.latency_ms to at least 0\.4"):
+    slow = Budget(10**6, 10**6, None, latency_ms=0.001, clock_hz=1_000_000)
+    with pytest.raises(BudgetTooSmall, match=r"budget\.latency_ms to at least [1-9]"):
+        Gate(Widths(), slow, [Timed(PlannerTier(), "cortex-m0+")]).require_feasible(width(2))
+    with pytest.raises(ConfigError, match="has no latency estimate for any Cortex-M"):
         Gate(Widths(), slow, [PlannerTier()]).require_feasible(width(2))
     with pytest.raises(BudgetTooSmall, match=r"budget\.ram_kb .* and budget\.flash_kb .* and budget\.macs"):
-        Gate(Widths(), Budget(1_000, 1_000, 1), [PlannerTier()]).require_feasible(width(2))
+        Gate(Widths(), Budget(500, 1_000, 1), [PlannerTier()]).require_feasible(width(2))
 
 
 def test_a_budget_may_be_too_small_by_the_vendors_figures_alone() -> None:

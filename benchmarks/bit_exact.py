@@ -43,9 +43,9 @@ from automcu.graph.planner import plan_memory
 from automcu.graph.tflite.constants import read_model
 from automcu.graph.tflite.writer import write_model
 from automcu.training.data import load_test
-from tests.deploy.corner_models import corner_cases, with_constant_channels
+from tests.deploy.corner_models import corner_cases, with_constant_channels, with_extreme_weights
 from tests.deploy.oracle import Oracle
-from tests.deploy.random_models import random_inputs, random_model
+from tests.deploy.random_models import KINDS, random_inputs, random_model
 
 BOARDS = {
     "cortex-m0+": "nucleo_g071rb",
@@ -114,9 +114,14 @@ class Found:
 
 
 def random_cases(seeds: Iterable[int]) -> Iterator[tuple[str, Int8Model, np.ndarray]]:
-    """Random networks with random inputs. Every third one has constant channels, and kinds that can do without them."""
+    """Random networks with random inputs. Of four, one has constant channels, and kinds that can do without them; one
+    has extreme weights and biases."""
     for seed in seeds:
-        model = random_model(seed) if seed % 3 else with_constant_channels(random_model(seed, _REDUCIBLE), seed)
+        model = random_model(seed, KINDS if seed % 4 else _REDUCIBLE)
+        if seed % 4 == 0:
+            model = with_constant_channels(model, seed)
+        elif seed % 4 == 1:
+            model = with_extreme_weights(model, seed)
         yield f"random {seed}", model, random_inputs(model, seed, SAMPLES)
 
 

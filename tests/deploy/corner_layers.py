@@ -103,6 +103,7 @@ def dense_layers(random: np.random.Generator) -> Corners:
             yield f"{kind} by little, biases", _weighted(random, kind, 2.0**-31, ends, None, source, to), None
             yield f"{kind} without weights", _weighted(random, kind, 2.0**-20, 1 << 24, 0, source, to), None
             yield f"{kind} without biases", _weighted(random, kind, 0.003, None, None, source, to), None
+    yield from _widest(random)
     for depth in (1, 2, 3, 5, 7, 511, 513, 1025, 2050, 4099):
         for weights in (None, 127, -128):
             for zero_point in (-128, 127):
@@ -111,6 +112,26 @@ def dense_layers(random: np.random.Generator) -> Corners:
                 net.add("FULLY_CONNECTED", 0, shape=(1, 5), to=Quantization(0.3, 3), constants=made)
                 inputs = None if weights is None else _saturated(depth)
                 yield f"FULLY_CONNECTED of {depth} times {weights}", net.model(), inputs
+
+
+def _widest(random: np.random.Generator) -> Corners:
+    """Convolutions whose sums are as large as they can be."""
+    for kernel, depth, weights in (((3, 3), 64, 127), ((3, 3), 64, -128), ((1, 1), 700, -128), ((1, 1), 701, 127)):
+        for zero_point in (-128, 127):
+            shape = (1, 3, 3, depth)
+            net = Net(shape, quantization=Quantization(float32(0.1), zero_point))
+            made = constants(random, (5, *kernel, depth), [0.001 / depth * (i + 1) for i in range(5)], 0, 0, weights)
+            net.slide("CONV_2D", 0, kernel, channels=5, to=Quantization(float32(0.3), 3), constants=made)
+            yield f"CONV_2D of {depth} times {weights}", net.model(), _saturated(prod(shape))
+    for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        net = Net((1, 64, 64, 2))
+        net.slide(kind, 0, (64, 64), padding="VALID")
+        yield f"{kind} of 4,096 pixels", net.model(), _saturated(8192)
+    for units, shape in ((7, (3, 7)), (6, (1, 3, 6)), (1, (3, 1))):
+        net = Net((1, 2, 6))
+        net.add("FULLY_CONNECTED", 0, shape=shape, constants=constants(random, (units, 4)))
+        net.add("RESHAPE", 1, shape=(1, prod(shape)))
+        yield "FULLY_CONNECTED across rows", net.model(), None
 
 
 def _saturated(count: int) -> np.ndarray:

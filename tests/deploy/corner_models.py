@@ -17,7 +17,7 @@ Corner = tuple[str, Int8Model, np.ndarray]
 
 def corner_cases() -> list[Corner]:
     """All of them, with inputs: random ones, unless the case needs special ones."""
-    groups = (convolutions, dense_layers, scales, pools, _sums, _moves, _graphs, softmaxes, ends)
+    groups = (convolutions, dense_layers, scales, pools, _sums, _slopes, _moves, _graphs, softmaxes, ends)
     found = [corner for group in groups for corner in group(np.random.default_rng(7))]
     return [
         (f"{label} ({number})", model, random_inputs(model, number, SAMPLES) if inputs is None else inputs)
@@ -34,6 +34,31 @@ def with_constant_channels(model: Int8Model, seed: int) -> Int8Model:
             forced = random.choice([-(1 << 26), 1 << 26], len(constants_.bias))
             bias = np.where(random.random(len(constants_.bias)) < 0.35, forced, constants_.bias)
             made[position] = replace(constants_, bias=bias.astype(np.int32))
+    return replace(model, constants=tuple(made))
+
+
+def with_extreme_weights(model: Int8Model, seed: int) -> Int8Model:
+    """`model` with other scales of weights, by up to 2^30 for each channel, weights at the ends of int8, and biases
+    anywhere in int32."""
+    random = np.random.default_rng(seed)
+    made = list(model.constants)
+    for position, operator in enumerate(model.graph.operators):
+        found = made[position]
+        if found is None or operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            continue
+        spread = 30 if random.random() < 0.3 else 10
+        scales = found.scales * 2.0 ** random.uniform(-spread, min(spread, 16), len(found.scales))
+        weights, bias = found.weights, found.bias
+        if random.random() < 0.3:
+            weights = np.where(random.random(weights.shape) < 0.9, random.choice([-128, 127]), weights)
+        if bias is not None and random.random() < 0.5:
+            bias = random.integers(-(1 << 31), 1 << 31, len(bias)) >> random.integers(0, 24, len(bias))
+        made[position] = replace(
+            found,
+            weights=weights.astype(np.int8),
+            scales=scales.astype(np.float32),
+            bias=None if bias is None else bias.astype(np.int32),
+        )
     return replace(model, constants=tuple(made))
 
 
@@ -77,6 +102,15 @@ def _sums(random: np.random.Generator) -> Corners:
                     net = Net(shape, shape, quantization=Quantization(2.0, 9))
                     net.add(kind, 0, 1, to=Quantization(3.5, zero_point), activation=activation)
                     yield f"{kind} {activation} at {zero_point}", net.model(), None
+
+
+def _slopes(random: np.random.Generator) -> Corners:
+    """PRELU with slopes of every shape."""
+    for spread in ((1,), (7,), (1, 1, 7), (5, 3, 7), (1, 3, 7), (5, 1, 1)):
+        values = random.integers(-128, 128, spread).astype(np.int8)
+        net = Net((1, 5, 3, 7), quantization=Quantization(2.0, 9))
+        net.add("PRELU", 0, constants=Constants(values, np.array([0.01], np.float32), -3))
+        yield f"PRELU with {spread}", net.model(), None
 
 
 def _moves(random: np.random.Generator) -> Corners:
@@ -153,6 +187,7 @@ def _graphs(random: np.random.Generator) -> Corners:
     net = Net(shape)
     net.add("RELU", 0)
     yield "an input that is an output", net.model(1, 0), None
+    yield "an output that is given out twice", net.model(1, 1), None
     net = Net(shape, *[(1, 1, 1, 3)] * 9)
     source = 0
     for gate in range(1, 10):

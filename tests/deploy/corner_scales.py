@@ -137,3 +137,14 @@ def ends(random: np.random.Generator) -> Corners:
     net.add("DEQUANTIZE", out, dtype="float32")
     net.add("DEQUANTIZE", made, dtype="float32")
     yield "uint8 in, and all types out", net.model(4, 3, 2, 5), None
+    net = Net((1, 3, 4, 5), quantization=Quantization(0.25, 100), dtype="uint8")
+    moved = net.add("RESHAPE", 0, shape=(1, 60), dtype="uint8")
+    moved = net.add("QUANTIZE", moved, to=Quantization(0.25, -20))
+    moved = net.add("DEQUANTIZE", net.add("RELU", moved), dtype="float32")
+    net.add("EXPAND_DIMS", moved, shape=(1, 1, 60), dtype="float32")
+    yield "uint8 and float32 moved", net.model(), None
+    net = Net((1, 6, 5), dtype="float32")
+    moved = net.add("RESHAPE", 0, shape=(1, 30), dtype="float32")
+    net.add("QUANTIZE", moved, to=Quantization(0.25, -20))
+    values = random.uniform(-40, 40, (4, 30)).astype(np.float32)
+    yield "float32 moved", net.model(), values.view(np.uint8)

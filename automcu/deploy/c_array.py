@@ -1,8 +1,5 @@
-"""An int8 .tflite file as C99 source that a firmware project compiles in, and back."""
+"""An int8 .tflite file as C99 source that a firmware project compiles in."""
 
-import re
-
-from automcu.errors import OutputError
 from automcu.export.int8_file import Int8File
 
 _HEADER = """\
@@ -52,7 +49,6 @@ const unsigned char automcu_model[AUTOMCU_MODEL_BYTES] ALIGNED = {{
 }};
 """
 _BYTES_PER_ROW = 16
-_ARRAY = re.compile(r"automcu_model\[AUTOMCU_MODEL_BYTES\] ALIGNED = \{([^{}]*)\};")
 
 
 def c_header(tflite: bytes) -> str:
@@ -78,14 +74,3 @@ def c_source(tflite: bytes) -> str:
     values = [f"0x{byte:02x}," for byte in tflite]
     rows = ["    " + " ".join(values[i : i + _BYTES_PER_ROW]) for i in range(0, len(values), _BYTES_PER_ROW)]
     return _SOURCE.format(rows="\n".join(rows))
-
-
-def read_c_source(source: str) -> bytes:
-    """The file that `c_source` wrote down. Raises `OutputError` when `source` holds no such array."""
-    array = _ARRAY.search(source)
-    if array is None:
-        raise OutputError("model.c holds no array automcu_model; write the bundle again")
-    try:
-        return bytes(int(value, 16) for value in array[1].replace(",", " ").split())
-    except ValueError as error:
-        raise OutputError("model.c holds a value that is no byte; write the bundle again") from error

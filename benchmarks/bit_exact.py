@@ -369,8 +369,8 @@ def compare_trained(count: int, processes: int) -> bool:
     equal = [int((made == expected).all(axis=1).sum()) for made in outputs]
     same = all(run == ticks[0] for run in ticks)
     print(
-        f"{_TRAINED.parent.name}/{_TRAINED.name} on a virtual {BOARDS['cortex-m4f']}: outputs of "
-        f"{' and '.join(f'{number:,}' for number in equal)} of {count:,} images equal tflite-micro's in {RUNS} runs\n"
+        f"{_TRAINED.parent.name}/{_TRAINED.name} on a virtual {BOARDS['cortex-m4f']}, {RUNS} runs: outputs equal to "
+        f"tflite-micro's for {', '.join(f'{number:,}' for number in equal)} of {count:,} images\n"
         f"instructions: {min(ticks[0]):,} to {max(ticks[0]):,} an image, {sum(ticks[0]):,} in all, "
         f"{'identical in all runs' if same else 'NOT the same in all runs'}; deepest stack {peak:,} of {reserve:,} B"
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import ceil, prod
 from typing import Literal
 
-from automcu.graph.int8 import Int8Graph, Operator
+from automcu.graph.int8 import Int8Graph, Operator, Window
 
 KernelSet = Literal["tflm", "portable", "dsp", "cmsis_nn"]
 """`tflm`: TensorFlow Lite Micro's reference kernels, the oracle. AutoMCU's own: `portable` (plain C99, any core) and
@@ -40,13 +40,32 @@ def _dsp(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
             rows, bytes_ = prod(output[:-1]), height * width * depth
             columns = _columns(rows, bytes_)
             return (columns, bytes_ * _at_once(rows)) if _reaches_over(graph, operator) else (columns,)
-        case "DEPTHWISE_CONV_2D" if operator.window is not None and output[3] >= 4:
-            if operator.window.kernel == (3, 3) and operator.window.stride in ((1, 1), (2, 2)):
-                # Four rows (as pairs) of four channels, as long as an even number of outputs needs.
-                return (32 * ((ceil(max(output[1:3]) / 2) * 2 - 1) * operator.window.stride[0] + 3),)
-            if _reaches_over(graph, operator):
-                return (prod(operator.weights),)
+        case "DEPTHWISE_CONV_2D" if output[3] >= 4:
+            return _dsp_depthwise(graph, operator)
     return ()
+
+
+def dsp_depthwise_kernel(window: Window) -> Literal["depthwise", "depthwise_3x3", "depthwise_stride1"]:
+    """The kernel of the `dsp` set, without its prefix, that computes a DEPTHWISE_CONV_2D with that window."""
+    if window.kernel == (3, 3) and window.stride in ((1, 1), (2, 2)):
+        return "depthwise_3x3"
+    return "depthwise_stride1" if window.stride == (1, 1) and max(window.kernel) <= 8 else "depthwise"
+
+
+def _dsp_depthwise(graph: Int8Graph, operator: Operator) -> tuple[int, ...]:
+    window, output = operator.window, graph.tensors[operator.output].shape
+    assert window is not None
+    # The map's longer side is taken for columns; those of four channels are widened to pairs of rows.
+    swapped = output[1] > output[2]
+    rows, columns = reversed(window.kernel) if swapped else window.kernel
+    made = max(output[1:3])
+    match dsp_depthwise_kernel(window):
+        case "depthwise_3x3":
+            return (32 * ((ceil(made / 2) * 2 - 1) * window.stride[0] + 3),)
+        case "depthwise_stride1":
+            pairs = rows // 2 + 1
+            return (16 * pairs * (ceil(made / 4) * 4 + columns - 1) + 80 + 32 * pairs * columns,)
+    return (prod(operator.weights),) if _reaches_over(graph, operator) else ()
 
 
 def _columns(rows: int, depth: int) -> int:

@@ -14,6 +14,7 @@ from automcu.deploy.emit.elementwise import operands_of, spread, sum_scales
 from automcu.deploy.emit.kernel_set import KERNELS, Call, Fields, Layer
 from automcu.deploy.emit.portable import Portable
 from automcu.deploy.emit.reductions import mean_of
+from automcu.graph.kernel_sets import dsp_depthwise_kernel
 from automcu.graph.requantize import INT8_RANGE, activation_range
 
 _FOLDER = KERNELS / "dsp"
@@ -135,12 +136,13 @@ def _depthwise_conv(layer: Layer) -> Call | None:
     if channels is None:
         return None
     weights = np.where(channels.constant, 0, weights).astype(np.int8)
-    function = "automcu_dsp_depthwise"
-    if window.kernel == (3, 3) and window.stride in ((1, 1), (2, 2)):
-        function = "automcu_dsp_depthwise_3x3"
+    function = f"automcu_dsp_{dsp_depthwise_kernel(window)}"
+    struct = f"{function}_parameters"
+    if function != "automcu_dsp_depthwise":
+        struct = "automcu_dsp_sliding_parameters"
         sizes, swapped = _rows_and_columns(sizes, depth)
         if swapped:
-            weights = np.ascontiguousarray(weights.reshape(3, 3, depth).transpose(1, 0, 2))
+            weights = np.ascontiguousarray(weights.reshape(*window.kernel, depth).transpose(1, 0, 2))
     shifts = channels.right + 256 * (channels.left + 1)
     arrays = {"weights": weights, "channels": np.stack([channels.bias, channels.multiplier, shifts], axis=1)}
     fields: Fields = {
@@ -149,15 +151,16 @@ def _depthwise_conv(layer: Layer) -> Call | None:
         **{key: layer.array(key) for key in arrays},
         **sizes,
     }
-    return _call(layer, function, f"{function}_parameters", fields, arrays)
+    return _call(layer, function, struct, fields, arrays)
 
 
 def _rows_and_columns(sizes: Mapping[str, int], depth: int) -> tuple[dict[str, int], bool]:
-    """The sizes of an `automcu_dsp_depthwise_3x3_parameters`, and whether its rows are the map's columns."""
+    """The sizes of an `automcu_dsp_sliding_parameters`, and whether its rows are the map's columns."""
     swapped = sizes["output_height"] > sizes["output_width"]
     row, column = ("width", "height") if swapped else ("height", "width")
     top, left = ("left", "top") if swapped else ("top", "left")
-    made = {"stride": sizes["stride_height"], "top": sizes[top], "left": sizes[left]}
+    made = {"stride": sizes["stride_height"], "kernel_rows": sizes[f"kernel_{row}"]}
+    made |= {"kernel_columns": sizes[f"kernel_{column}"], "top": sizes[top], "left": sizes[left]}
     for side in ("input", "output"):
         steps = {"height": sizes[f"{side}_width"] * depth, "width": depth}
         made |= {f"{side}_rows": sizes[f"{side}_{row}"], f"{side}_columns": sizes[f"{side}_{column}"]}
@@ -258,7 +261,13 @@ def _call(
     return Call(tuple(statements), tuple(_FOLDER / name for name in names), arrays, struct, fields)
 
 
-_SCRATCH = {"automcu_dsp_conv": 2, "automcu_dsp_dense": 1, "automcu_dsp_depthwise": 1, "automcu_dsp_depthwise_3x3": 1}
+_SCRATCH = {
+    "automcu_dsp_conv": 2,
+    "automcu_dsp_dense": 1,
+    "automcu_dsp_depthwise": 1,
+    "automcu_dsp_depthwise_3x3": 1,
+    "automcu_dsp_depthwise_stride1": 1,
+}
 """How many scratch buffers a kernel takes at most."""
 _CALLS: dict[str, Callable[[Layer], Call | None]] = {
     "ADD": _add,

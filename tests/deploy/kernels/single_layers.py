@@ -10,6 +10,7 @@ KINDS = (
     "POINTWISE",
     "DEPTHWISE_CONV_2D",
     "DEPTHWISE_3X3",
+    "DEPTHWISE_STRIDE1",
     "FULLY_CONNECTED",
     "ADD",
     "MUL",
@@ -65,6 +66,11 @@ class _Layer:
                 stride = self.pick(1, 1, 2)
                 window = self.window(shape, (3, 3), stride)
                 return self.weighted("DEPTHWISE_CONV_2D", shape, weights, window, source)
+            case "DEPTHWISE_STRIDE1":
+                kernel = self.count(1, 8), self.count(1, 8)
+                return self.weighted(
+                    "DEPTHWISE_CONV_2D", shape, (1, *kernel, depth), self.window(shape, kernel, 1), source
+                )
         kernel, copies = (self.count(1, 5), self.count(1, 5)), self.pick(1, 1, 1, 2)
         return self.weighted(kind, shape, (1, *kernel, depth * copies), self.window(shape, kernel), source)
 

@@ -101,22 +101,27 @@ typedef struct {
 void automcu_dsp_depthwise(const automcu_dsp_depthwise_parameters *parameters, const int8_t *input, int8_t *output,
                            int8_t *window);
 
-/* The same with a 3x3 kernel and a stride of 1 or 2. What is called a row may be a column of the map, and a column a row
- * (and likewise in `weights`), so that columns are many: steps through memory are in bytes. */
+/* The same, for kernels that slide along rows. What is called a row may be a column of the map, and a column a row (and
+ * likewise in `weights`), so that columns are many: steps through memory are in bytes. */
 typedef struct {
     int32_t depth, rounding;
     const int8_t *weights;
     const int32_t *channels;
-    int32_t stride;
+    int32_t stride, kernel_rows, kernel_columns;
     int32_t input_rows, input_columns, input_row_bytes, input_column_bytes;
     int32_t output_rows, output_columns, output_row_bytes, output_column_bytes;
     int32_t top, left;
     int32_t input_zero_point;
-} automcu_dsp_depthwise_3x3_parameters;
+} automcu_dsp_sliding_parameters;
 
-/* `columns`: 32 bytes for each column that an even number of output columns needs. */
-void automcu_dsp_depthwise_3x3(const automcu_dsp_depthwise_3x3_parameters *parameters, const int8_t *input,
-                               int8_t *output, void *columns);
+/* A 3x3 kernel, stride 1 or 2. `columns`: 32 bytes for each column that an even number of output columns needs. */
+void automcu_dsp_depthwise_3x3(const automcu_dsp_sliding_parameters *parameters, const int8_t *input, int8_t *output,
+                               void *columns);
+
+/* Stride 1, at most 8 columns in the kernel. `scratch`, with p = kernel_rows / 2 + 1: 16 p bytes for each column that a
+ * multiple of 4 output columns needs; 80 bytes; and 32 p for each column of the kernel. */
+void automcu_dsp_depthwise_stride1(const automcu_dsp_sliding_parameters *parameters, const int8_t *input,
+                                   int8_t *output, void *scratch);
 
 /* ADD of two maps of `count` numbers, of which `larger` has the larger scale (or the same): it counts
  * (larger - its zero point) << 19, exactly. The other one counts

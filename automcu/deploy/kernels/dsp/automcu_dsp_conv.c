@@ -23,7 +23,7 @@ AUTOMCU_ONCE void copy_window(const automcu_dsp_conv_parameters *p, const int8_t
 void automcu_dsp_conv(const automcu_dsp_conv_parameters *parameters, const int8_t *input, int8_t *output,
                       void *columns, int8_t *copies)
 {
-    const automcu_dsp_conv_parameters *p = parameters;
+    const automcu_dsp_conv_parameters own = *parameters, *p = &own;
     const int32_t run = p->kernel_width * p->input_depth, row_bytes = p->input_width * p->input_depth;
     const int32_t end_x = p->output_width * p->stride_width - p->left;
     const int32_t last_y = p->input_height - p->kernel_height, last_x = p->input_width - p->kernel_width;

@@ -109,7 +109,7 @@ AUTOMCU_ONCE void copy_window(const automcu_dsp_depthwise_parameters *p, const i
 void automcu_dsp_depthwise(const automcu_dsp_depthwise_parameters *parameters, const int8_t *input, int8_t *output,
                            int8_t *window)
 {
-    const automcu_dsp_depthwise_parameters *p = parameters;
+    const automcu_dsp_depthwise_parameters copy = *parameters, *p = &copy;
     const int32_t depth = p->depth, row_bytes = p->input_width * depth;
     for (int32_t i = 0, y = -p->top; i < p->output_height; i++, y += p->stride_height) {
         for (int32_t j = 0, x = -p->left; j < p->output_width; j++, x += p->stride_width) {

@@ -138,7 +138,7 @@ static inline automcu_pair pair(int32_t low, int32_t high)
     return (uint16_t)low | (uint32_t)high << 16;
 }
 
-AUTOMCU_ONCE void unpack(const automcu_dsp_depthwise_3x3_parameters *p, int32_t first, channel *channels)
+AUTOMCU_ONCE void unpack(const automcu_dsp_sliding_parameters *p, int32_t first, channel *channels)
 {
     AUTOMCU_NO_UNROLL
     for (int32_t c = first; c < first + 4; c++, channels++) {
@@ -195,7 +195,7 @@ __attribute__((naked)) static void advance(column *to, const column *end, const 
 }
 
 /* Rows y + 2 and y + 3 of four channels enter all columns. Outside the map is padding. */
-static void advance_all(const automcu_dsp_depthwise_3x3_parameters *p, const int8_t *input, int32_t y, column *columns)
+static void advance_all(const automcu_dsp_sliding_parameters *p, const int8_t *input, int32_t y, column *columns)
 {
     const uint32_t padding = (uint8_t)p->input_zero_point * 0x01010101u;
     const int8_t *outside = (const int8_t *)&padding, *row2 = outside, *row3 = outside;
@@ -217,10 +217,10 @@ static void advance_all(const automcu_dsp_depthwise_3x3_parameters *p, const int
 }
 
 /* Four channels at a time (the last four may overlap those before), and two rows of the map. */
-void automcu_dsp_depthwise_3x3(const automcu_dsp_depthwise_3x3_parameters *parameters, const int8_t *input,
+void automcu_dsp_depthwise_3x3(const automcu_dsp_sliding_parameters *parameters, const int8_t *input,
                                int8_t *output, void *columns)
 {
-    const automcu_dsp_depthwise_3x3_parameters *p = parameters;
+    const automcu_dsp_sliding_parameters copy = *parameters, *p = &copy;
     const int32_t rows = p->stride == 1 ? 2 : 1;
     channel channels[4];
     for (int32_t first = 0; first < p->depth; first += 4) {

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from automcu.feasibility.planner_tier import CODE_BYTES
 from automcu.results import FeasibilityReport
 from experiments.filter_audit.targets import Judged, Target
 
@@ -37,22 +36,23 @@ class Agreement:
 
 def agreements(all_judged: Sequence[Judged], all_targets: Sequence[Target]) -> Iterator[Agreement]:
     """Every pair of tiers on every target."""
-    labels = list(all_judged[0].reports)
     for target in all_targets:
         judged = population(all_judged, target)
-        fits = {label: [target.fits(item.reports[label]) for item in judged] for label in labels}
+        reports = [item.reports(target) for item in judged]
+        labels = list(reports[0])
+        fits = {label: [target.fits(by_tier[label]) for by_tier in reports] for label in labels}
         for place, one in enumerate(labels):
             for other in labels[place + 1 :]:
                 cells: Counter[tuple[bool, bool]] = Counter(zip(fits[one], fits[other], strict=True))
                 why: Counter[str] = Counter()
                 examples: list[tuple[float, Judged, str]] = []
-                for item, by_one, by_other in zip(judged, fits[one], fits[other], strict=True):
+                for item, by_tier, by_one, by_other in zip(judged, reports, fits[one], fits[other], strict=True):
                     if by_one is by_other:
                         continue
                     admits, refuses = (one, other) if by_one else (other, one)
-                    term = deciding_term(item.reports[admits], item.reports[refuses], target)
+                    term = deciding_term(by_tier[admits], by_tier[refuses], target)
                     why[f"{refuses}: {term}"] += 1
-                    examples.append((target.fullness(item.reports[admits]), item, term))
+                    examples.append((target.fullness(by_tier[admits]), item, term))
                 # The most instructive disagreement is the one about the network with most room by the other tier.
                 found = min(examples, key=lambda example: example[0], default=None)
                 yield Agreement(
@@ -80,16 +80,16 @@ def deciding_term(admits: FeasibilityReport, refuses: FeasibilityReport, target:
 
 def sensitivity(judged: Sequence[Judged], target: Target, label: str) -> list[float]:
     """The accepted share of `judged` for each of `FACTORS`."""
-    return [sum(target.fits(item.reports[label], factor) for item in judged) / len(judged) for factor in FACTORS]
+    reports = [item.reports(target)[label] for item in judged]
+    return [sum(target.fits(report, factor) for report in reports) / len(reports) for factor in FACTORS]
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What the planner's caution costs on one target: of the `rejected` architectures, how many would fit otherwise.
 
-    `in_place`: with sums written over an operand; `half_code`: if the kernels took half of the planner's constant;
-    `no_code`: if code took no Flash at all; `st`: by ST's runtime, for each version of the estimate with its margin,
-    and `st_no_margin` without.
+    `in_place`: with sums written over an operand; `no_code`: if code took no Flash at all; `st`: by ST's runtime, for
+    each version of the estimate with its margin, and `st_no_margin` without.
     """
 
     target: str
@@ -97,36 +97,29 @@ class Cost:
     judged: int
     rejected: int
     in_place: int
-    half_code: int
     no_code: int
     st: dict[str, int]
     st_no_margin: dict[str, int]
 
 
-HALF_CODE_BYTES = CODE_BYTES // 2
-"""What would be saved if the kernels took half of the planner's constant, about what a few of them took in a trial."""
-
-
 def costs_of_caution(judged: Sequence[Judged], target: Target, proposer: str) -> Cost:
     """Counts for the architectures of `proposer` that the planner rejects on `target`."""
     asked = [item for item in judged if item.proposer == proposer and item.aim in ("", target.name)]
-    rejected = [item for item in asked if not target.fits(item.reports["planner"])]
-    versions = [label for label in asked[0].reports if label.startswith("st_estimate")] if asked else []
-    planner = [item.reports["planner"] for item in rejected]
+    kernels = target.kernels
+    rejected = [item for item in asked if not target.fits(item.planner[kernels])]
+    versions = [label for label in asked[0].others if label.startswith("st_estimate")] if asked else []
     return Cost(
         target=target.name,
         proposer=proposer,
         judged=len(asked),
         rejected=len(rejected),
         in_place=sum(
-            target.fits(replace(item.reports["planner"], activations_bytes=item.in_place_bytes)) for item in rejected
+            target.fits(replace(item.planner[kernels], activations_bytes=item.in_place_bytes[kernels]))
+            for item in rejected
         ),
-        half_code=sum(
-            target.fits(replace(report, code_bytes=report.code_bytes - HALF_CODE_BYTES)) for report in planner
-        ),
-        no_code=sum(target.fits(replace(report, code_bytes=0)) for report in planner),
-        st={label: sum(target.fits(item.reports[label]) for item in rejected) for label in versions},
+        no_code=sum(target.fits(replace(item.planner[kernels], code_bytes=0)) for item in rejected),
+        st={label: sum(target.fits(item.others[label]) for item in rejected) for label in versions},
         st_no_margin={
-            label: sum(target.fits(replace(item.reports[label], margin=0.0)) for item in rejected) for label in versions
+            label: sum(target.fits(replace(item.others[label], margin=0.0)) for item in rejected) for label in versions
         },
     )

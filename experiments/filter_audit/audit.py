@@ -2,11 +2,11 @@
 
     python -m experiments.filter_audit.audit [--count 2000] [--seed 0] [--data FOLDER] [--out FOLDER]
 
-Proposes `count` architectures by each proposer, judges them by every tier for five targets, links images of those near
-the limits, and trains some on both sides of one. Writes `figures.md`, `sensitivity.png`, `rows.parquet` (a row per
-architecture), `links.parquet` (per linked image) and `trainings.parquet`. The folder of the data holds
-`nasbench201.parquet` and `nats_mcu_nrf5340_sample.parquet`; without them, or without `ziglang`, the part that needs
-them is left out and says so.
+Proposes `count` architectures by each proposer, judges them by every tier for five targets, links firmware of those
+near the limits and of all that are rejected and might yet fit, and trains some on both sides of a limit. Writes
+`figures.md`, `sensitivity.png`, `rows.parquet` (a row per architecture), `links.parquet` (per linked firmware) and
+`trainings.parquet`. The folder of the data holds `nasbench201.parquet` and `nats_mcu_nrf5340_sample.parquet`; without
+them the part that needs them is left out and says so.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from automcu.deploy.toolchain.toolchain import Toolchain
+from automcu.deploy.toolchain.zig import ZigToolchain
 from automcu.feasibility.st.stedgeai import StEdgeAi, find_stedgeai
 from automcu.graph.lowering import lower
 from automcu.graph.tflite.writer import write_tflite
@@ -30,10 +32,10 @@ from experiments.filter_audit import linking, tables
 from experiments.filter_audit.accuracy import train_near_limit
 from experiments.filter_audit.agreement import agreements, costs_of_caution, population
 from experiments.filter_audit.first_run import trained_in_first_run
-from experiments.filter_audit.nasbench import benchmarked, measured
+from experiments.filter_audit.nasbench import benchmarked, lost, measured
 from experiments.filter_audit.picture import sensitivity_picture
 from experiments.filter_audit.population import Offer, evolved_offers, random_offers, reply_offers
-from experiments.filter_audit.targets import Judged, Target, judged, targets, tiers
+from experiments.filter_audit.targets import KERNELS, Judged, Target, judged, other_tiers, targets
 
 HERE = Path(__file__).parent
 INPUT_SHAPE, CLASS_COUNT = (32, 32, 3), 10
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Audit, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=2_000, help="architectures of each proposer")
-    parser.add_argument("--links", type=int, default=60, help="images linked for each target")
+    parser.add_argument("--links", type=int, default=60, help="firmware linked near the limits of each target")
     parser.add_argument("--trainings", type=int, default=20, help="networks trained on each side of the limit")
     parser.add_argument("--every", type=int, default=1, help="take every n-th network of NAS-Bench-201")
     parser.add_argument("--seed", type=int, default=0)
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=HERE)
     asked = parser.parse_args(arguments)
     began = time.monotonic()
-    space, all_targets = make_space("mcu_cnn", INPUT_SHAPE, CLASS_COUNT), targets()
+    space, all_targets, toolchain = make_space("mcu_cnn", INPUT_SHAPE, CLASS_COUNT), targets(), ZigToolchain()
     offers = [
         *random_offers(space, asked.seed, asked.count),
         *reply_offers(space, asked.seed + 1, asked.count),
@@ -59,29 +61,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for target in all_targets:
         offers += evolved_offers(space, asked.seed + 2, target, asked.count // len(all_targets))
     all_judged = judge_offers(space, offers)
-    _say(began, f"{len(all_judged):,} architectures judged by {len(all_judged[0].reports)} tiers")
+    _say(began, f"{len(all_judged):,} architectures judged")
+    costs = [
+        costs_of_caution(all_judged, target, proposer) for target in all_targets for proposer in ("random", "evolution")
+    ]
     sections = [
         tables.funnel(offers, all_judged, all_targets),
         tables.kinds(offers),
         tables.first_run(trained_in_first_run()),
-        tables.agreement(list(agreements(all_judged, all_targets))),
+        tables.agreement(list(agreements(all_judged, all_targets)), all_targets),
         tables.sensitivity(all_judged, all_targets),
-        tables.caution(
-            [
-                costs_of_caution(all_judged, target, proposer)
-                for target in all_targets
-                for proposer in ("random", "evolution")
-            ]
-        ),
+        tables.caution(costs),
     ]
-    linked = link_near_limits(space, all_judged, all_targets, asked.links) if linking.available() else []
-    _say(began, f"{len(linked)} images linked" if linked else linking.MISSING)
-    sections.append(tables.links(linked) if linked else linking.MISSING + ".")
+    linked = link_firmware(space, all_judged, all_targets, asked.links, toolchain)
+    _say(began, f"{len(linked)} images linked")
+    sections += [tables.links(linked), tables.false_rejects(linked, costs)]
     sections.append(vendor_section(space, all_judged, all_targets, asked.links))
     if all((asked.data / name).exists() for name in ("nasbench201.parquet", "nats_mcu_nrf5340_sample.parquet")):
         known = list(benchmarked(asked.data, asked.every))
         _say(began, f"{len(known):,} networks of NAS-Bench-201 judged")
-        sections += [tables.nasbench(known, all_targets), tables.device(measured(asked.data))]
+        unseen = [lost(known, target, toolchain, asked.links) for target in all_targets]
+        _say(began, f"{sum(item.linked for item in unseen)} of those linked")
+        sections += [tables.nasbench(known, all_targets, unseen), tables.device(measured(asked.data))]
     else:
         sections.append("The tables of NAS-Bench-201 were not found, so that its accuracies are not compared.")
     trainings = train_near_limit(asked.seed, asked.trainings, repeats=2)
@@ -102,43 +103,49 @@ def judge_offers(space: Space, offers: Sequence[Offer]) -> list[Judged]:
     distinct = {
         (offer.proposer, offer.aim, offer.architecture): None for offer in offers if offer.architecture is not None
     }
-    asked = tiers()
+    others = other_tiers()
     try:
-        return list(judged(space, ((*key[:2], key[2]) for key in distinct if key[2] is not None), asked))
+        return list(judged(space, ((*key[:2], key[2]) for key in distinct if key[2] is not None), others))
     finally:
-        for tier in asked.values():
+        for tier in others.values():
             tier.close()
 
 
-def link_near_limits(
-    space: Space, all_judged: Sequence[Judged], all_targets: Sequence[Target], count: int
+def link_firmware(
+    space: Space, all_judged: Sequence[Judged], all_targets: Sequence[Target], count: int, toolchain: Toolchain
 ) -> list[dict[str, Any]]:
-    """Link about `count` images for each target. A row holds both verdicts, and linked less predicted bytes."""
+    """Link about `count` images near the limits of each target, and all that are rejected and might fit. A row holds
+    both verdicts, and by how many bytes what was planned exceeds what was linked."""
     rows = []
-    with TemporaryDirectory(prefix="automcu-") as folder:
-        for target in all_targets:
-            for item in linking.near_limit(population(all_judged, target), target, count):
-                model = write_tflite(lower(space.build(item.architecture)), seed=0)
-                predicted = item.reports["planner"]
-                # The arena that tflite-micro's allocator states, so that the planner does not vouch for itself.
-                image = linking.link(model, item.reports["tflm"].activations_bytes, target, Path(folder))
-                rows.append(
-                    {
-                        "target": target.name,
-                        "proposer": item.proposer,
-                        "fingerprint": item.architecture.fingerprint,
-                        "scarcer": target.scarcer(predicted),
-                        "fullness": target.fullness(predicted),
-                        "planner_fits": target.fits(predicted),
-                        "linker_fits": image.fits,
-                        "flash_bytes": image.flash_bytes,
-                        "flash_difference_bytes": image.flash_bytes - predicted.flash_bytes,
-                        "ram_bytes": image.ram_bytes,
-                        "ram_difference_bytes": image.ram_bytes - predicted.ram_bytes,
-                        "flash_overflow_bytes": image.flash_overflow,
-                        "ram_overflow_bytes": image.ram_overflow,
-                    }
-                )
+    for target in all_targets:
+        asked = population(all_judged, target)
+        near, in_doubt = linking.near_limit(asked, target, count), linking.rejected_in_doubt(asked, target)
+        # An architecture may be there twice: drawn at random, and evolved.
+        keys = {(item.proposer, item.architecture): item for item in (*near, *in_doubt)}
+        for key, item in keys.items():
+            image = linking.link(write_tflite(lower(space.build(item.architecture)), seed=0), target, toolchain)
+            planned = item.planner[target.kernels]
+            rows.append(
+                {
+                    "target": target.name,
+                    "board": target.board.name,
+                    "kernels": target.kernels,
+                    "proposer": item.proposer,
+                    "fingerprint": item.architecture.fingerprint,
+                    "near_limit": key in {(item.proposer, item.architecture) for item in near},
+                    "in_doubt": key in {(item.proposer, item.architecture) for item in in_doubt},
+                    "scarcer": target.scarcer(planned),
+                    "fullness": target.fullness(planned),
+                    "planner_fits": target.fits(planned),
+                    "linker_fits": image.fits,
+                    "flash_bytes": image.flash_bytes,
+                    "flash_excess_bytes": planned.flash_bytes - image.flash_bytes,
+                    "ram_bytes": image.ram_bytes,
+                    "ram_excess_bytes": planned.ram_bytes - image.ram_bytes,
+                    "region": image.region,
+                    "over_bytes": image.over_bytes,
+                }
+            )
     return rows
 
 
@@ -162,25 +169,28 @@ def vendor_section(space: Space, all_judged: Sequence[Judged], all_targets: Sequ
             for item in linking.near_limit(population(all_judged, target), target, count):
                 graph = lower(space.build(item.architecture))
                 file.write_bytes(write_tflite(graph, seed=0))
-                cells[target.fits(item.reports["planner"]), target.fits(tier.report(graph, lambda: file))] += 1
+                by_planner = target.fits(item.planner[target.kernels])
+                cells[by_planner, target.fits(tier.report(graph, lambda: file))] += 1
             lines.append(f"| {target.name} | " + " | ".join(f"{count:,}" for count in cells.values()) + " |")
     return "\n".join(lines)
 
 
 def _row(item: Judged, all_targets: Sequence[Target]) -> dict[str, Any]:
+    by_planner = {f"planner {kernels}": report for kernels, report in item.planner.items()}
     row: dict[str, Any] = {
         "proposer": item.proposer,
         "aim": item.aim,
         "fingerprint": item.architecture.fingerprint,
         "architecture": item.architecture.text,
-        "macs": item.reports["planner"].macs,
-        "weights_bytes": item.reports["planner"].weights_bytes,
-        "in_place_activations_bytes": item.in_place_bytes,
+        "macs": item.planner[KERNELS[0]].macs,
+        "weights_bytes": item.planner[KERNELS[0]].weights_bytes,
+        **{f"{kernels}: in_place_activations_bytes": size for kernels, size in item.in_place_bytes.items()},
     }
-    for label, report in item.reports.items():
+    for label, report in {**by_planner, **item.others}.items():
         for name in ("activations_bytes", "runtime_ram_bytes", "code_bytes", "margin"):
             row[f"{label}: {name}"] = getattr(report, name)
-        row |= {f"{label}: fits {target.name}": target.fits(report) for target in all_targets}
+    for target in all_targets:
+        row |= {f"{label}: fits {target.name}": target.fits(report) for label, report in item.reports(target).items()}
     return row
 
 

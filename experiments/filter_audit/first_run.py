@@ -11,12 +11,14 @@ from automcu.board import Budget
 from automcu.board_table import load_board
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.feasibility.tflm import TflmTier
+from automcu.graph.kernel_sets import kernel_set_for
 from automcu.graph.lowering import lower
 from automcu.graph.tflite.writer import write_tflite
 from automcu.spaces import make_space
 
 _RECORD = Path(__file__).parent.parent / "first_run" / "candidates.parquet"
-_BUDGET = Budget(256_000, 512_000, 15_000_000).on(load_board("nucleo_f746zg"))
+_BOARD = load_board("nucleo_f746zg")
+_BUDGET = Budget(256_000, 512_000, 15_000_000).on(_BOARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ def trained_in_first_run() -> FirstRun:
     """Count the record, and judge what it trained again, by today's planner and by tflite-micro."""
     rows = pq.read_table(_RECORD).to_pylist()
     trained = [row for row in rows if row["epochs"] is not None]
-    space, planner, allocator = make_space("mcu_cnn", (32, 32, 3), 100), PlannerTier(), TflmTier()
+    space, allocator = make_space("mcu_cnn", (32, 32, 3), 100), TflmTier()
+    planner = PlannerTier(kernel_set_for(_BOARD.core))
     infeasible = other_arena = 0
     try:
         for row in trained:

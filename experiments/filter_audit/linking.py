@@ -1,70 +1,34 @@
-"""Bare-metal images of networks, linked for a board with PyPI's `ziglang` (clang and lld), and what the linker says.
+"""Real firmware of networks: start-up, protocol, kernels, constants and arena, and what the linker says of it.
 
-Real are: the constants as they lie in the .tflite file, a vector table and start-up code, the room of the tables of
-requantization, the arena as one object, the stack reserve, their alignment, and the part's memory regions. The kernels
-do not exist yet: the code section is padded to exactly the constant that the planner states, as is the runtime's RAM.
+Weights are random, and channels that happen to be constant by them are kept, because trained networks hardly have any:
+that would flatter the planner's bounds.
 """
 
-import os
-import re
-import struct
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
-from pathlib import Path
 
-import tflite
-
-from automcu.board import MemoryRegion
-from automcu.feasibility.planner_tier import CODE_BYTES, RUNTIME_RAM_BYTES, TABLE_BYTES_PER_CHANNEL
-from automcu.graph.planner import ALIGNMENT
+from automcu.board import Board
+from automcu.deploy.firmware.linker_script import STATIC_BYTES, arena_region, stack_region
+from automcu.deploy.images import FirmwareOptions, build_firmware
+from automcu.deploy.toolchain.toolchain import ImageTooLarge, Toolchain
+from automcu.results import FeasibilityReport
 from experiments.filter_audit.targets import Judged, Target
 
-MISSING = "ziglang is not installed, so nothing was linked; `pip install ziglang` and run again"
-_WORD = 4
-"""Alignment of constants: kernels read four int8 weights at once."""
-_CPUS = {
-    "cortex-m0+": ("thumb-freestanding-eabi", "cortex_m0plus"),
-    "cortex-m4f": ("thumb-freestanding-eabihf", "cortex_m4+vfp4d16sp"),
-    "cortex-m7f": ("thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16sp"),
-}
-_OVERFLOW = re.compile(r"error: section '[^']*' will not fit in region '([^']*)': overflowed by (\d+) bytes")
-_TIME_LIMIT_SECONDS = 120
 _ROOM_BYTES = 64 * 2**20
-_IMAGE = "image.elf"
-_LOADED = 1
-"""Type of the program headers of what is in memory (PT_LOAD)."""
-
-_STARTUP = """
-typedef void (*handler)(void);
-extern unsigned stack_top[], runtime_begin[], runtime_end[];
-static void halt(void) { for (;;) { } }
-void _start(void) {
-    for (volatile unsigned *word = runtime_begin; word < runtime_end; word++) *word = 0;
-    halt();
-}
-__attribute__((section(".vectors"), used)) const handler vectors[16] = {
-    (handler)stack_top, _start, halt, halt, halt, halt, halt, 0, 0, 0, 0, halt, halt, 0, halt, halt};
-"""
+_ARENA_ALIGNMENT = 16
+_OPTIONS = FirmwareOptions(keep_constant_channels=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """The linker's verdict. `flash_bytes` and `ram_bytes` (arena and runtime, without the stack reserve) are what the
-    image takes; the overflows (bytes) are those that lld states for the board's regions."""
+    """The linker's verdict. `flash_bytes` and `ram_bytes` (static RAM without the board's reserve) are what the image
+    takes; where it does not fit, `region` overflows by `over_bytes`, the most of all regions."""
 
     fits: bool
     flash_bytes: int
     ram_bytes: int
-    flash_overflow: int
-    ram_overflow: int
-
-
-def available() -> bool:
-    """Whether `ziglang` is installed."""
-    return find_spec("ziglang") is not None
+    region: str
+    over_bytes: int
 
 
 def near_limit(judged: Sequence[Judged], target: Target, count: int) -> list[Judged]:
@@ -74,11 +38,11 @@ def near_limit(judged: Sequence[Judged], target: Target, count: int) -> list[Jud
     for fits in (True, False):
         for resource in ("ram", "flash"):
             group = [
-                (abs(target.fullness(item.reports["planner"]) - 1), item)
+                (abs(target.fullness(report) - 1), item)
                 for item in judged
-                if target.fits(item.reports["planner"]) is fits
-                and target.scarcer(item.reports["planner"]) == resource
-                and 0.5 <= target.fullness(item.reports["planner"]) <= 2
+                if target.fits(report := item.planner[target.kernels]) is fits
+                and target.scarcer(report) == resource
+                and 0.5 <= target.fullness(report) <= 2
             ]
             group.sort(key=lambda entry: (entry[0], entry[1].architecture.fingerprint))
             closest, others = group[: count // 8], group[count // 8 :]
@@ -88,145 +52,62 @@ def near_limit(judged: Sequence[Judged], target: Target, count: int) -> list[Jud
     return found
 
 
-def link(model: bytes, arena_bytes: int, target: Target, folder: Path) -> Linked:
-    """The image of an int8 .tflite with an arena of that size, in `folder`.
+def may_fit(planned: FeasibilityReport, in_place_bytes: int, target: Target) -> bool:
+    """Whether the linker might take a network, for all that is known without it: weights alone, and the arena with sums
+    in place, fit."""
+    # Variables need not take all of their share of the reserve: the arena may have the rest.
+    least = replace(planned, code_bytes=0, activations_bytes=in_place_bytes, runtime_ram_bytes=-STATIC_BYTES)
+    return target.fits(least)
 
-    It is linked twice: into the regions that there are, for the verdict, and into roomy ones at the same addresses, for
-    the bytes. Raises `RuntimeError` with the tool's words when that fails for another reason than lack of room.
+
+def rejected_in_doubt(judged: Sequence[Judged], target: Target) -> list[Judged]:
+    """All that the planner rejects and the linker might take."""
+    kernels = target.kernels
+    return [
+        item
+        for item in judged
+        if not target.fits(item.planner[kernels])
+        and may_fit(item.planner[kernels], item.in_place_bytes[kernels], target)
+    ]
+
+
+def link(tflite: bytes, target: Target, toolchain: Toolchain) -> Linked:
+    """Build the firmware of an int8 .tflite for `target`; once more with room at the same addresses where it does not
+    fit, for the bytes.
+
+    Raises `AssertionError` where the linker's overflow is not that of the bytes.
     """
-    (folder / "start.c").write_text(_STARTUP)
-    (folder / "network.s").write_text(_network(model, arena_bytes, folder / "constants.bin"))
-    flash, arena, stack = _regions(target)
-    reserve = target.board.reserved_ram_bytes
-    overflows = _link(folder, target.board.core, _script(flash, arena, stack, reserve))
-    roomy = [replace(region, size_bytes=_ROOM_BYTES) for region in (flash, arena, stack)]
-    if _link(folder, target.board.core, _script(roomy[0], roomy[1], roomy[2], reserve)):
-        raise RuntimeError(f"the image needs more than {_ROOM_BYTES:,} B; leave out networks of that size")
-    image = (folder / _IMAGE).read_bytes()
-    flash_bytes, ram_bytes = (_used(image, region) for region in roomy[:2])
-    for region, used in ((flash, flash_bytes), (arena, ram_bytes)):
-        if overflows.get(region.name, 0) != max(used - region.size_bytes, 0):
-            raise RuntimeError(f"{region.name}: {used} B used of {region.size_bytes}, but lld states {overflows}")
+    board = limited(target)
+    try:
+        image = build_firmware(tflite, board, toolchain, _OPTIONS).image
+        return Linked(True, image.flash_bytes, image.ram_bytes - board.reserved_ram_bytes, "", 0)
+    except ImageTooLarge as error:
+        refused = error
+    firmware = build_firmware(tflite, _sized(board, _ROOM_BYTES, _ROOM_BYTES), toolchain, _OPTIONS)
+    image, arena = firmware.image, arena_region(board)
+    beside = arena == stack_region(board)
+    over = {
+        "flash": image.flash_bytes - board.flash_bytes,
+        arena.name: (image.ram_bytes if beside else firmware.plan.arena_bytes) - arena.size_bytes,
+    }
+    if abs(over[refused.region] - refused.over_bytes) >= _ARENA_ALIGNMENT:
+        raise AssertionError(f"{target.name}: {refused}, but by the bytes {over}")
     return Linked(
-        not overflows, flash_bytes, ram_bytes - (reserve if stack == arena else 0), overflows.get(flash.name, 0),
-        overflows.get(arena.name, 0),
-    )  # fmt: skip
-
-
-def _link(folder: Path, core: str, script: str) -> dict[str, int]:
-    """By how many bytes each region overflows, by lld's messages; empty when the image was made."""
-    triple, cpu = _CPUS[core]
-    (folder / "board.ld").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "-m", "ziglang", "cc", "-target", triple, f"-mcpu={cpu}", "-O2", "-g0", "-nostdlib",
-         "-fno-sanitize=undefined", "-Wl,-T,board.ld", "start.c", "network.s", "-o", _IMAGE],
-        cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIME_LIMIT_SECONDS,
-        env={"PATH": os.environ.get("PATH", ""), "ZIG_GLOBAL_CACHE_DIR": "cache", "ZIG_LOCAL_CACHE_DIR": "cache"},
-    )  # fmt: skip
-    overflows: dict[str, int] = {}
-    for region, overflow in _OVERFLOW.findall(done.stderr):
-        overflows[region] = max(overflows.get(region, 0), int(overflow))
-    if bool(done.returncode) != bool(overflows):
-        raise RuntimeError(f"ziglang failed (status {done.returncode}): {done.stderr[-500:]}")
-    return overflows
-
-
-def _network(model: bytes, arena_bytes: int, constants: Path) -> str:
-    """Assembly of the network's constants, which go to the file `constants`, its tables, and its arena."""
-    lines = ['.section .network,"a",%progbits']
-    offset = 0
-    with constants.open("wb") as file:
-        for content, channels in _constants(model):
-            file.write(content)
-            lines += [f".balign {_WORD}", f'.incbin "{constants.name}", {offset}, {len(content)}']
-            if channels:
-                lines += [f".balign {_WORD}", f".space {TABLE_BYTES_PER_CHANNEL * channels}"]
-            offset += len(content)
-    lines += ['.section .arena,"aw",%nobits', f".balign {ALIGNMENT}", f".space {arena_bytes}", ""]
-    return "\n".join(lines)
-
-
-def _constants(model: bytes) -> Iterator[tuple[bytes, int]]:
-    """Content of every constant that operators compute with, and the output channels of those that are weights."""
-    opened = tflite.Model.GetRootAs(model, 0)
-    graph = opened.Subgraphs(0)
-    for position in range(graph.OperatorsLength()):
-        operator = graph.Operators(position)
-        if opened.OperatorCodes(operator.OpcodeIndex()).BuiltinCode() == tflite.BuiltinOperator.RESHAPE:
-            continue
-        for index in operator.InputsAsNumpy().tolist():
-            tensor = graph.Tensors(index)
-            content = opened.Buffers(tensor.Buffer()).DataAsNumpy()
-            if not isinstance(content, int):  # 0 where there is none: an activation
-                weights = tensor.Type() == tflite.TensorType.INT8
-                yield content.tobytes(), tensor.Quantization().ScaleLength() if weights else 0
-
-
-def _regions(target: Target) -> tuple[MemoryRegion, MemoryRegion, MemoryRegion]:
-    """Flash, the region of the arena, and that of the stack; cut down where less than the whole board was asked for."""
-    board = target.board
-    flash = max((region for region in board.regions if region.kind == "flash"), key=lambda region: region.size_bytes)
-    ram = sorted(
-        (region for region in board.regions if region.kind == "ram"), key=lambda region: region.size_bytes, reverse=True
+        False, image.flash_bytes, image.ram_bytes - board.reserved_ram_bytes, refused.region, refused.over_bytes
     )
-    apart = len(ram) > 1 and ram[1].size_bytes >= board.reserved_ram_bytes
-    arena = _cut(ram[0], target.asked.ram_bytes + (0 if apart else board.reserved_ram_bytes))
-    return _cut(flash, target.asked.flash_bytes), arena, ram[1] if apart else arena
 
 
-def _cut(region: MemoryRegion, size_bytes: int) -> MemoryRegion:
-    return MemoryRegion(region.name, region.kind, region.address, min(region.size_bytes, size_bytes))
+def limited(target: Target) -> Board:
+    """The board, with its regions cut down to the limits where less than the whole board was asked for."""
+    board, budget = target.board, target.budget
+    beside = arena_region(board).size_bytes - board.free_ram_bytes
+    cut = _sized(board, budget.flash_bytes + board.reserved_flash_bytes, budget.ram_bytes + beside)
+    assert arena_region(cut).name == arena_region(board).name  # another region would hold the arena then
+    return cut
 
 
-def _script(flash: MemoryRegion, arena: MemoryRegion, stack: MemoryRegion, stack_bytes: int) -> str:
-    """The linker script."""
-    memory = "\n".join(
-        f"  {region.name} : ORIGIN = {region.address:#x}, LENGTH = {region.size_bytes}"
-        for region in dict.fromkeys((flash, arena, stack))
-    )
-    return f"""ENTRY(_start)
-MEMORY {{
-{memory}
-}}
-SECTIONS {{
-  .code : {{
-    KEEP(*(.vectors))
-    *(.text*)
-    *(.rodata*)
-    . = ORIGIN({flash.name}) + {CODE_BYTES};
-  }} > {flash.name}
-  .network : {{
-    KEEP(*(.network))
-  }} > {flash.name}
-  .runtime (NOLOAD) : {{
-    runtime_begin = .;
-    *(.data*)
-    *(.bss*)
-    . = ORIGIN({arena.name}) + {RUNTIME_RAM_BYTES};
-    runtime_end = .;
-  }} > {arena.name}
-  .arena (NOLOAD) : {{
-    KEEP(*(.arena))
-  }} > {arena.name}
-  .stack (NOLOAD) : {{
-    . += {stack_bytes};
-    stack_top = .;
-  }} > {stack.name}
-  /DISCARD/ : {{
-    *(.ARM.*)
-    *(.comment)
-  }}
-}}
-"""
-
-
-def _used(image: bytes, region: MemoryRegion) -> int:
-    """Bytes of `region` up to the end of the highest segment in it, by the program headers of a 32-bit ELF file."""
-    table, count = struct.unpack_from("<I", image, 28)[0], struct.unpack_from("<H", image, 44)[0]
-    end = region.address
-    for place in range(count):
-        kind, _, address, load, in_file, in_memory, *_ = struct.unpack_from("<8I", image, table + 32 * place)
-        begin, size = (load, in_file) if region.kind == "flash" else (address, in_memory)
-        if kind == _LOADED and region.address <= begin < region.address + region.size_bytes:
-            end = max(end, begin + size)
-    return end - region.address
+def _sized(board: Board, flash_bytes: int, arena_bytes: int) -> Board:
+    """`board` with its Flash, and the region of its arena, of these sizes."""
+    sizes = {"flash": flash_bytes, arena_region(board).name: arena_bytes}
+    regions = (replace(region, size_bytes=sizes.get(region.name, region.size_bytes)) for region in board.regions)
+    return replace(board, regions=tuple(regions))

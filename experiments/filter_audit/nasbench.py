@@ -7,20 +7,24 @@ batch normalisation after, here both come after, which a converter can fold; wei
 operators fewer than in a file of the benchmark's own network.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from automcu.deploy.toolchain.toolchain import Toolchain
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.feasibility.st.estimate import StEstimate
 from automcu.feasibility.tflm import TflmTier
+from automcu.graph.kernel_sets import KernelSet
 from automcu.graph.lowering import lower
 from automcu.graph.network import INPUT, Add, Conv, Dense, GlobalAveragePool, Layer, Network, Pool
 from automcu.graph.planner import plan_memory
 from automcu.graph.tflite.writer import write_tflite
 from automcu.results import FeasibilityReport
+from experiments.filter_audit.linking import link, may_fit
+from experiments.filter_audit.targets import KERNELS, Target
 
 _CELLS = 5
 _CHANNELS = (16, 32, 64)
@@ -29,21 +33,26 @@ _KB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Benchmarked:
-    """A network of the benchmark: mean test accuracy (share) after 200 epochs on CIFAR-10, and what it costs."""
+    """A network of the benchmark: its cell, its mean test accuracy (share) after 200 epochs on CIFAR-10, and what it
+    costs; `planner` and `in_place_bytes` as in `Judged`."""
 
     index: int
+    cell: str
     accuracy: float
-    planner: FeasibilityReport
+    planner: Mapping[KernelSet, FeasibilityReport]
+    in_place_bytes: Mapping[KernelSet, int]
     st_estimate: FeasibilityReport
-    in_place_bytes: int
 
-    def another_runtime(self, in_place: bool, less_code: int) -> FeasibilityReport:
-        """The planner's report for a runtime that may write sums over an operand, and takes `less_code` bytes less."""
-        return replace(
-            self.planner,
-            activations_bytes=self.in_place_bytes if in_place else self.planner.activations_bytes,
-            code_bytes=self.planner.code_bytes - less_code,
-        )
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Of the networks that the planner rejects for one target although they are more accurate than all that it admits:
+    how many might fit (`in_doubt`), how many of these were linked, the most accurate first, until one fits, and its
+    accuracy (None where none does)."""
+
+    in_doubt: int
+    linked: int
+    accuracy: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +123,39 @@ def _cell(layers: list[Layer], name: str, channels: int, nodes: list[list[list[s
 def benchmarked(data: Path, every: int) -> Iterator[Benchmarked]:
     """Every `every`-th network of the file `nasbench201.parquet` in `data` that computes something."""
     table = pq.read_table(data / "nasbench201.parquet", columns=["index", "arch_str", "cifar10_test_acc_200"])
-    planner, estimate = PlannerTier(), StEstimate("4.0")
+    planners, estimate = {kernels: PlannerTier(kernels) for kernels in KERNELS}, StEstimate("4.0")
     for row in table.to_pylist()[::every]:
         network = network_of(row["arch_str"])
         if network is not None:
             graph = lower(network)
             yield Benchmarked(
                 row["index"],
+                row["arch_str"],
                 row["cifar10_test_acc_200"] / 100,
-                planner.report(graph, Path),
+                {kernels: planner.report(graph, Path) for kernels, planner in planners.items()},
+                {kernels: plan_memory(graph, in_place_add=True, kernels=kernels).arena_bytes for kernels in KERNELS},
                 estimate.report(graph, Path),
-                plan_memory(graph, in_place_add=True).arena_bytes,
             )
+
+
+def lost(known: Sequence[Benchmarked], target: Target, toolchain: Toolchain, most: int) -> Lost:
+    """What the planner's caution costs in accuracy on `target`, with at most `most` images linked."""
+    kernels = target.kernels
+    best = max((item.accuracy for item in known if target.fits(item.planner[kernels])), default=0.0)
+    in_doubt = sorted(
+        (
+            item
+            for item in known
+            if item.accuracy > best and may_fit(item.planner[kernels], item.in_place_bytes[kernels], target)
+        ),
+        key=lambda item: (-item.accuracy, item.index),
+    )
+    for linked, item in enumerate(in_doubt[:most], 1):
+        network = network_of(item.cell)
+        assert network is not None  # so are all of `known`
+        if link(write_tflite(lower(network), seed=0), target, toolchain).fits:
+            return Lost(len(in_doubt), linked, item.accuracy)
+    return Lost(len(in_doubt), min(most, len(in_doubt)), None)
 
 
 def measured(data: Path) -> list[Measured]:

@@ -19,7 +19,7 @@ def sensitivity_picture(all_judged: Sequence[Judged], all_targets: Sequence[Targ
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, len(all_targets), sharex=True, sharey=True)
     others = iter(_OTHERS)
-    styles = {label: _STYLES.get(label) or next(others) for label in all_judged[0].reports}
+    styles = {label: _STYLES.get(label) or next(others) for label in all_judged[0].reports(all_targets[0])}
     for row, proposer in zip(panels, ("random", "evolution"), strict=True):
         for panel, target in zip(row, all_targets, strict=True):
             asked = [item for item in all_judged if item.proposer == proposer and item.aim in ("", target.name)]

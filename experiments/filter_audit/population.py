@@ -54,7 +54,7 @@ def evolved_offers(space: Space, seed: int, target: Target, count: int) -> list[
     Nothing is trained: what the planner tier admits is ranked by `DummyTrainer`'s stand-in for accuracy, which grows
     with the number of parameters, so that the population is driven against the limits from below.
     """
-    evolution, planner, trainer = RegularizedEvolution(space, seed), PlannerTier(), DummyTrainer(epochs=1)
+    evolution, planner, trainer = RegularizedEvolution(space, seed), PlannerTier(target.kernels), DummyTrainer(epochs=1)
     no_data = cast(TrainingData, None)  # this trainer looks at none
     offers: list[Offer] = []
     while len(offers) < count:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from automcu.results import FeasibilityReport
 from experiments.filter_audit.accuracy import BOARD, NEAR, Trained
-from experiments.filter_audit.agreement import FACTORS, HALF_CODE_BYTES, Agreement, Cost
+from experiments.filter_audit.agreement import FACTORS, Agreement, Cost
 from experiments.filter_audit.agreement import sensitivity as shares_of
 from experiments.filter_audit.first_run import FirstRun
-from experiments.filter_audit.nasbench import Benchmarked, Measured
+from experiments.filter_audit.nasbench import Benchmarked, Lost, Measured
 from experiments.filter_audit.population import Offer
 from experiments.filter_audit.targets import Judged, Target
 
@@ -28,7 +29,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def funnel(offers: Sequence[Offer], all_judged: Sequence[Judged], all_targets: Sequence[Target]) -> str:
     """How many come through each step."""
-    labels = list(all_judged[0].reports)
+    labels = list(all_judged[0].reports(all_targets[0]))
     rows: list[list[object]] = []
     for target in all_targets:
         for proposer in ("random", "evolution", "replies"):
@@ -37,16 +38,17 @@ def funnel(offers: Sequence[Offer], all_judged: Sequence[Judged], all_targets: S
             rows.append(
                 [f"{target.name}, {proposer}", len(made), sum(offer.parsed for offer in made),
                  sum(offer.architecture is not None for offer in made), len(networks),
-                 *(sum(target.fits(item.reports[label]) for item in networks) for label in labels)]
+                 *(sum(target.fits(item.reports(target)[label]) for item in networks) for label in labels)]
             )  # fmt: skip
     head = ["target, proposer", "proposed", "parse-valid", "buildable", "distinct", *(f"fit: {x}" for x in labels)]
     equal = sum(
-        item.reports["planner"].activations_bytes == item.reports["tflm"].activations_bytes for item in all_judged
+        item.planner["portable"].activations_bytes == item.others["tflm"].activations_bytes for item in all_judged
     )
     return (
         "## Funnel\n\n"
         + _table(head, rows)
-        + f"\n\nThe planner's arena equals the head of tflite-micro's allocator for {equal:,} of {len(all_judged):,}."
+        + f"\n\nThe planner's arena for portable kernels equals the head of tflite-micro's allocator for {equal:,} of "
+        f"{len(all_judged):,}."
     )
 
 
@@ -74,10 +76,11 @@ def first_run(run: FirstRun) -> str:
     )
 
 
-def agreement(found: Sequence[Agreement]) -> str:
+def agreement(found: Sequence[Agreement], all_targets: Sequence[Target]) -> str:
     """The matrix of every pair of tiers, why they differ, and one network for each pair they differ on."""
     rows: list[list[object]] = []
     examples = []
+    by_name = {target.name: target for target in all_targets}
     for pair in found:
         total = pair.both + pair.only_one + pair.only_other + pair.neither
         share = (pair.both + pair.neither) / total
@@ -88,8 +91,9 @@ def agreement(found: Sequence[Agreement]) -> str:
         )  # fmt: skip
         if pair.example is not None and pair.one == "planner":
             item, term = pair.example
-            examples.append(f"- {pair.target}, `{item.architecture.fingerprint}` ({term}): "
-                            f"{_figures(item, pair.one)}; {_figures(item, pair.other)}.")  # fmt: skip
+            reports = item.reports(by_name[pair.target])
+            figures = "; ".join(_figures(label, reports[label]) for label in (pair.one, pair.other))
+            examples.append(f"- {pair.target}, `{item.architecture.fingerprint}` ({term}): {figures}.")
     head = ["target: tier A / tier B", "both fit", "A only", "B only", "neither", "agree",
             "which term is higher where one refuses"]  # fmt: skip
     return (
@@ -100,8 +104,7 @@ def agreement(found: Sequence[Agreement]) -> str:
     )
 
 
-def _figures(item: Judged, label: str) -> str:
-    report = item.reports[label]
+def _figures(label: str, report: FeasibilityReport) -> str:
     margin = f" + {report.margin:.0%}" if report.margin else ""
     return (
         f"{label} RAM {report.ram_bytes:,} = {report.activations_bytes:,}{margin} + {report.runtime_ram_bytes:,} "
@@ -115,7 +118,7 @@ def sensitivity(all_judged: Sequence[Judged], all_targets: Sequence[Target]) -> 
     for target in all_targets:
         for proposer in ("random", "evolution"):
             asked = [item for item in all_judged if item.proposer == proposer and item.aim in ("", target.name)]
-            for label in asked[0].reports if asked else ():
+            for label in asked[0].reports(target) if asked else ():
                 shares = shares_of(asked, target, label)
                 rows.append([f"{target.name}, {proposer}, {label}", *(f"{share:.1%}" for share in shares)])
     head = ["target, proposer, tier", *(f"x {factor}" for factor in FACTORS)]
@@ -126,66 +129,96 @@ def caution(found: Sequence[Cost]) -> str:
     """What the planner's caution costs in networks."""
     versions = list(found[0].st)
     rows: list[list[object]] = [
-        [f"{cost.target}, {cost.proposer}", cost.judged, cost.rejected, cost.in_place, cost.half_code, cost.no_code,
+        [f"{cost.target}, {cost.proposer}", cost.judged, cost.rejected, cost.in_place, cost.no_code,
          *(f"{cost.st[version]:,} ({cost.st_no_margin[version]:,})" for version in versions)]
         for cost in found
     ]  # fmt: skip
-    head = ["target, proposer", "judged", "rejected by the planner", "would fit: ADD in place",
-            f"kernels {HALF_CODE_BYTES:,} B less", "no code at all",
+    head = ["target, proposer", "judged", "rejected by the planner", "would fit: ADD in place", "no code at all",
             *(f"{version} (no margin)" for version in versions)]  # fmt: skip
     return "## What the planner rejects and another runtime would take\n\n" + _table(head, rows)
 
 
 def links(rows: Sequence[dict[str, Any]]) -> str:
-    """The linker's verdicts against the planner's."""
+    """The linker's verdicts against the planner's near the limits, and by how much what is planned exceeds what is
+    linked."""
     lines: list[list[object]] = []
-    names = list(dict.fromkeys(row["target"] for row in rows))
-    for name in (*names, "all"):
-        chosen = [row for row in rows if name in ("all", row["target"])]
+    near = [row for row in rows if row["near_limit"]]
+    if not near:
+        return "## Linked firmware against the planner\n\nNo network lay near a limit; raise --count or --links."
+    for name in (*dict.fromkeys(row["target"] for row in near), "all"):
+        chosen = [row for row in near if name in ("all", row["target"])]
         cells = Counter((row["planner_fits"], row["linker_fits"]) for row in chosen)
-        flash = Counter(row["flash_difference_bytes"] for row in chosen)
-        ram = [row["ram_difference_bytes"] for row in chosen]
         nearest = min(abs(row["fullness"] - 1) for row in chosen)
+        label = name if name == "all" else f"{name}, {chosen[0]['board']}, {chosen[0]['kernels']}"
         lines.append(
-            [name, len(chosen), cells[True, True], cells[True, False], cells[False, True], cells[False, False],
-             f"{nearest:.3%}", ", ".join(f"{difference:+d} B: {count}" for difference, count in sorted(flash.items())),
-             f"{min(ram)} ... {max(ram)} B"]
+            [label, len(chosen), cells[True, True], cells[True, False], cells[False, True], cells[False, False],
+             f"{nearest:.3%}", _quantiles([row["flash_excess_bytes"] for row in chosen]),
+             _quantiles([row["ram_excess_bytes"] for row in chosen])]
         )  # fmt: skip
     head = ["target", "linked", "both fit", "false accept", "false reject", "neither", "nearest to the limit",
-            "Flash, linked less planned", "RAM, linked less planned"]  # fmt: skip
+            "Flash, planned less linked", "RAM, planned less linked"]  # fmt: skip
     accepted = sum(row["planner_fits"] for row in rows)
-    bounds = (
-        f" With none found, about {3 / max(accepted, 1):.1%} false accepts of what is admitted near the limit, and "
-        f"{3 / max(len(rows) - accepted, 1):.1%} false rejects, are the most that would go unseen in such a sample "
-        "(95 %, three by the count)."
+    false = sum(row["planner_fits"] and not row["linker_fits"] for row in rows)
+    bound = (
+        f" In such a sample {3 / accepted:.1%} false accepts could go unseen (95 %, three by the count)."
+        if accepted and not false
+        else ""
     )
-    none_found = all(row["planner_fits"] is row["linker_fits"] for row in rows)
-    told = bounds if none_found and 0 < accepted < len(rows) else ""
-    return "## Linked images against the planner\n\n" + _table(head, lines) + ("\n\n" + told.lstrip() if told else "")
+    return (
+        "## Linked firmware against the planner\n\nBytes: least ... median ... most.\n\n"
+        + _table(head, lines)
+        + f"\n\nThe linker refuses {false:,} of {accepted:,} that the planner admits.{bound}"
+    )
 
 
-def nasbench(known: Sequence[Benchmarked], all_targets: Sequence[Target]) -> str:
+def false_rejects(rows: Sequence[dict[str, Any]], costs: Sequence[Cost]) -> str:
+    """Of all that the planner rejects, how many the linker takes."""
+    lines: list[list[object]] = []
+    for cost in costs:
+        in_doubt = [
+            row for row in rows if row["in_doubt"] and (row["target"], row["proposer"]) == (cost.target, cost.proposer)
+        ]
+        taken = [row for row in in_doubt if row["linker_fits"]]
+        over = f"{max(row['fullness'] for row in taken) - 1:.1%}" if taken else "none"
+        lines.append(
+            [f"{cost.target}, {cost.proposer}", cost.judged, cost.rejected, len(in_doubt), len(taken),
+             sum(row["scarcer"] == "ram" for row in taken), over]
+        )  # fmt: skip
+    head = ["target, proposer", "judged", "rejected by the planner", "of these linked", "taken by the linker",
+            "by RAM the scarcer", "most over the limit as planned"]  # fmt: skip
+    return (
+        "## What the planner rejects and the linker takes\n\nLinked are all whose weights alone and whose arena with "
+        "sums in place fit: no other can.\n\n" + _table(head, lines)
+    )
+
+
+def _quantiles(values: Sequence[int]) -> str:
+    return " ... ".join(f"{round(value):,}" for value in np.percentile(values, (0, 50, 100)))
+
+
+def nasbench(known: Sequence[Benchmarked], all_targets: Sequence[Target], unseen: Sequence[Lost]) -> str:
     """The best accuracy that passes, and the best that a less cautious filter would have let pass."""
     rows: list[list[object]] = []
-    for target in all_targets:
+    for target, lost in zip(all_targets, unseen, strict=True):
+        kernels = target.kernels
         passed = [
-            [item for item in known if target.fits(item.planner)],
-            [item for item in known if target.fits(item.another_runtime(in_place=True, less_code=0))],
-            [item for item in known if target.fits(item.another_runtime(in_place=False, less_code=HALF_CODE_BYTES))],
-            [item for item in known if target.fits(item.another_runtime(in_place=True, less_code=HALF_CODE_BYTES))],
+            [item for item in known if target.fits(item.planner[kernels])],
             [item for item in known if target.fits(item.st_estimate)],
             [item for item in known if target.fits(replace(item.st_estimate, margin=0.0))],
-            *([item for item in known if target.fits(item.planner, factor)] for factor in (0.8, 1.2, 1.5)),
+            *([item for item in known if target.fits(item.planner[kernels], factor)] for factor in (0.8, 1.2, 1.5)),
         ]
-        rows.append([target.name, *(f"{len(items):,}: {_best(items)}" for items in passed)])
+        told = [f"{len(items):,}: {_best(items)}" for items in passed]
+        better = "none" if lost.accuracy is None else f"{lost.accuracy:.2%}"
+        rows.append([target.name, told[0], f"{better} ({lost.linked:,} linked of {lost.in_doubt:,})", *told[1:]])
     best = max(known, key=lambda item: item.accuracy)
-    head = ["target", "planner", "ADD in place", f"kernels {HALF_CODE_BYTES:,} B less", "both", "st_estimate 4.0",
+    figures = best.planner["portable"]
+    head = ["target", "planner", "better, rejected, taken by the linker", "st_estimate 4.0",
             "st_estimate 4.0, no margin", "planner, limits x 0.8", "x 1.2", "x 1.5"]  # fmt: skip
     return (
         f"## Accuracy let pass: NAS-Bench-201, {len(known):,} networks\n\nHow many fit, and the best accuracy among "
         "them (CIFAR-10 test, 200 epochs, mean of seeds; the best of all has "
-        f"{best.accuracy:.2%}, {best.planner.flash_bytes:,} B of Flash and {best.planner.ram_bytes:,} B of RAM).\n\n"
-        + _table(head, rows)
+        f"{best.accuracy:.2%}, {figures.flash_bytes:,} B of Flash and {figures.ram_bytes:,} B of RAM with portable "
+        "kernels).\n\n" + _table(head, rows)
     )
 
 

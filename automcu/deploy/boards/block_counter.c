@@ -19,8 +19,9 @@ struct block {
 struct counter {
     int (*read_memory)(void *engine, uint64_t address, void *bytes, uint64_t size);
     int (*read_register)(void *engine, int number, void *value);
+    int (*write_register)(void *engine, int number, const void *value);
     int (*stop)(void *engine);
-    int32_t link_register;
+    int32_t link_register, status_register;
     uint32_t entry, entry_end; /* the entry function's code */
     uint32_t inside, return_address, site;
     uint32_t used, full; /* blocks in use; whether there was no room for one */
@@ -111,11 +112,21 @@ void count_block(void *engine, uint64_t where, uint32_t bytes, void *user)
     }
 }
 
-/* Unicorn's UC_HOOK_MEM_READ, over the Flash. */
+#define IT_BITS 0x0600FC00u /* of the program status register: the rest of an IT block */
+
+/* Unicorn's UC_HOOK_MEM_READ, over the Flash. For a load in an IT block, Unicorn 2.1.4 leaves the block's state behind,
+ * and what follows the block is then executed conditionally, or not: so the state is cleared. The code that is running
+ * has been translated with its conditions, and does not look at it. */
 void count_flash_read(void *engine, int type, uint64_t address, int size, int64_t value, void *user)
 {
     struct counter *counter = user;
-    (void)engine, (void)type, (void)address, (void)value;
+    (void)type, (void)address, (void)value;
+    uint32_t status = 0;
+    counter->read_register(engine, counter->status_register, &status);
+    if (status & IT_BITS) {
+        status &= ~IT_BITS;
+        counter->write_register(engine, counter->status_register, &status);
+    }
     if (counter->inside) {
         counter->blocks[counter->current].flash_bytes += (uint32_t)size;
     }

@@ -10,7 +10,7 @@ from functools import cache
 from mmap import mmap
 from pathlib import Path
 
-from unicorn.arm_const import UC_ARM_REG_LR
+from unicorn.arm_const import UC_ARM_REG_LR, UC_ARM_REG_XPSR
 from unicorn.unicorn_const import UC_HOOK_BLOCK, UC_HOOK_MEM_READ
 from unicorn.unicorn_py3.unicorn import Uc, UcError, uclib
 
@@ -46,8 +46,10 @@ class _Counter(ctypes.Structure):
     _fields_ = (
         ("read_memory", ctypes.c_void_p),
         ("read_register", ctypes.c_void_p),
+        ("write_register", ctypes.c_void_p),
         ("stop", ctypes.c_void_p),
         ("link_register", ctypes.c_int32),
+        ("status_register", ctypes.c_int32),
         ("entry", ctypes.c_uint32),
         ("entry_end", ctypes.c_uint32),
         ("inside", ctypes.c_uint32),
@@ -93,8 +95,10 @@ class BlockCounter:
         self._counter = _Counter.from_buffer(mmap(-1, ctypes.sizeof(_Counter)))  # takes memory where it is used only
         self._counter.read_memory = _address(uclib.uc_mem_read)
         self._counter.read_register = _address(uclib.uc_reg_read)
+        self._counter.write_register = _address(uclib.uc_reg_write)
         self._counter.stop = _address(uclib.uc_emu_stop)
         self._counter.link_register = UC_ARM_REG_LR
+        self._counter.status_register = UC_ARM_REG_XPSR
         self._counter.entry, self._counter.entry_end = entry, entry_end
         self._counter.until_clock = 1
         self._hook(engine, UC_HOOK_BLOCK, self._library.count_block, 1, 0)

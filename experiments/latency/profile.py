@@ -10,7 +10,7 @@ import argparse
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from random import Random
 
@@ -31,6 +31,8 @@ from automcu.graph.int8 import Int8Graph, Operator
 from automcu.graph.int8_model import Attributes, Int8Model, Quantization
 from automcu.graph.kernel_sets import KernelSet, kernel_set_for
 from automcu.graph.latency import WORK, work
+from automcu.graph.lowering import lower
+from automcu.graph.network import INPUT, Dense, Network
 from automcu.graph.planner import plan_memory
 from automcu.graph.tflite.constants import read_model
 from automcu.graph.tflite.writer import write_tflite
@@ -117,11 +119,20 @@ def _owners(source: str) -> Iterator[int]:
 
 
 def random_models(count: int) -> Iterator[Int8Model]:
-    """`count` random networks of the search space, small enough to be emulated in a second."""
+    """`count` random networks of the search space, small enough to be emulated in a second, and a tenth as many of
+    fully connected layers alone, of which the space has no large ones."""
     graphs = random_graphs("mcu_cnn", 8 * count, seed=0)
     fitting = (graph for graph in graphs if SMALLEST_MACS <= costs(graph).total_macs <= LARGEST_MACS)
-    for seed, graph in enumerate(islice(fitting, count)):
+    for seed, graph in enumerate(chain(islice(fitting, count), _perceptrons(count // 10))):
         yield _with_softmax(_with_spread_weights(read_model(write_tflite(graph, seed=seed)), seed))
+
+
+def _perceptrons(count: int) -> Iterator[Int8Graph]:
+    rng = Random(0)
+    for _ in range(count):
+        layers = [Dense(f"dense{place}", INPUT, rng.randint(8, 640), "relu") for place in range(rng.randint(2, 6))]
+        chained = [layers[0], *(replace(one, source=before.name) for before, one in pairwise(layers))]
+        yield lower(Network((rng.randint(4, 16), rng.randint(4, 16), rng.randint(1, 3)), tuple(chained)))
 
 
 def _with_spread_weights(model: Int8Model, seed: int) -> Int8Model:

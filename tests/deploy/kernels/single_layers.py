@@ -17,7 +17,7 @@ KINDS = (
     "MEAN",
     "AVERAGE_POOL_2D",
 )
-_TYPICAL_WEIGHT, _TYPICAL_INPUT = 60.0, 74.0
+_TYPICAL_INPUT = 74.0
 
 
 def single_layer(kind: str, seed: int) -> Int8Model:
@@ -89,7 +89,7 @@ class _Layer:
 
     def target(self, spread: float) -> Quantization:
         """Such that real values of that standard deviation use the range; rarely a far smaller or larger scale."""
-        factor = self.random.choice([1, 1, 1, 1, 1, 0.02, 40])
+        factor = self.random.choice([1, 1, 1, 1, 0.3, 0.1, 40])
         return Quantization(float(np.float32(spread / 50 * factor)), self.pick(-128, -128, self.count(-128, 127)))
 
     def activation(self) -> Activation:
@@ -102,12 +102,18 @@ class _Layer:
         depthwise = kind == "DEPTHWISE_CONV_2D"
         channels = weights[-1] if depthwise else weights[0]
         terms = int(np.prod(weights[1:3] if depthwise else weights[1:]))
-        largest = self.pick(127, 127, 128, 9)
+        largest = self.pick(127, 127, 128, 9, 1)
         values = self.random.integers(-largest, min(largest, 127) + 1, weights).astype(np.int8)
         if self.random.random() < 0.2:
             values = np.full(weights, self.pick(127, -128), np.int8)  # the largest sums
         scales = self.random.uniform(0.001, 0.02, channels if self.random.random() < 0.8 else 1).astype(np.float32)
-        spread = float(source.scale * scales.mean() * terms**0.5 * _TYPICAL_INPUT * _TYPICAL_WEIGHT)
+        spread = float(
+            source.scale
+            * scales.mean()
+            * terms**0.5
+            * _TYPICAL_INPUT
+            * np.sqrt(np.mean(values.astype(float) ** 2) + 0.01)
+        )
         bias = None
         if self.random.random() < 0.9:
             bias = (self.random.normal(0, spread, channels) / (source.scale * scales)).clip(-(2**30), 2**30)

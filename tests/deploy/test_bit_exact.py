@@ -16,17 +16,14 @@ NEAR_TIES = ("FULLY_CONNECTED by", "HARD_SWISH", "LEAKY_RELU by", "SUB by", "REL
 
 
 def test_networks_in_one_image() -> None:
-    corners = [corner for corner in corner_cases() if corner[0].startswith(NEAR_TIES)][::6]
+    corners = [corner for corner in corner_cases() if corner[0].startswith(NEAR_TIES)][::10]
     given = list(cases([*random_cases(range(24, 33)), *corners]))
     assert any("removed" in case.label for case in given)
-    found = run_image("cortex-m4f", "dsp", given)
-    assert found.right, found.different
-    assert found.compared == 4 * len(given)
+    wrong = replace(given[0], label="wrong", outputs=given[0].outputs ^ np.uint8(1))
+    found = run_image("cortex-m4f", "dsp", [*given, wrong])
+    assert [line.split(":")[0] for line in found.different] == ["cortex-m4f dsp wrong"], found.different
+    assert (found.compared, found.equal, found.right) == (4 * len(given) + 4, 4 * len(given), False)
     assert 200 < found.stack_peak_bytes < found.stack_bytes
-    wrong = replace(given[0], outputs=given[0].outputs ^ np.uint8(1))
-    found = run_image("cortex-m0+", "portable", [wrong, given[1]])
-    assert (found.compared, found.equal, len(found.different), found.right) == (8, 4, 1, False)
-    assert wrong.label in found.different[0]
 
 
 @pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN"])

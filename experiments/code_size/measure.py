@@ -1,10 +1,9 @@
 """What AutoMCU's runtime takes of Flash beside weights and biases: `python -m experiments.code_size.measure`.
 
 For each kind of operator, many networks of one such operator are linked into one image, for boards of several cores:
-what its kernels take is the sizes of all functions there that firmware without kernels has not. Printed are the figures
-that `automcu/feasibility/planner_tier.py` states for each kernel set: the firmware, the kernels of each kind, and what
-an operator takes of code and tables beside 8 bytes for each output channel. Functions that kinds share count for each,
-so that a sum over the kinds of a network is never too small.
+its kernels are the functions there that firmware without kernels has not. Printed are the figures that
+`automcu/feasibility/code_size.py` states for each kernel set: the firmware, what an operator takes of code and tables
+beside what each output channel takes (`CHANNEL_BYTES`), and the functions, added up by the kinds that use them.
 """
 
 import io
@@ -17,7 +16,6 @@ from types import SimpleNamespace
 from elftools.elf.elffile import ELFFile
 
 from automcu.board import Board
-from automcu.board_table import load_board
 from automcu.deploy.emit.emitter import EmittedNetwork, emit_network
 from automcu.deploy.firmware.project import firmware_project
 from automcu.deploy.toolchain.toolchain import Image
@@ -38,8 +36,8 @@ CORES: dict[KernelSet, tuple[str, ...]] = {
     "dsp": ("cortex-m4f", "cortex-m7f", "cortex-m33f"),
 }
 MODELS, GRAPHS, NETWORKS = 300, 10, 40
-CHANNEL_BYTES = 8
-"""At most a multiplier, a shift and its padding for each output channel of a layer with weights."""
+CHANNEL_BYTES: dict[KernelSet, int] = {"portable": 5, "dsp": 8}
+"""A multiplier and a shift for each output channel of a layer with weights; `dsp` keeps them in whole words."""
 _OF_A_NETWORK = re.compile(r"n\d+_|network_")
 
 
@@ -54,7 +52,8 @@ def main() -> None:
                 singles[operator.kind].append(alone(model, index))
     for kernels, cores in CORES.items():
         firmware, operator_bytes = 0, 0
-        code: dict[str, int] = dict.fromkeys(sorted(singles), 0)
+        functions: dict[str, int] = defaultdict(int)
+        users: dict[str, set[str]] = defaultdict(set)
         for board in map(roomy_board, cores):
             bare = image(singles["RESHAPE"][0], board, kernels, toolchain)
             known = function_bytes(bare)
@@ -64,16 +63,20 @@ def main() -> None:
                     f"n{i}": (SimpleNamespace(model=model), emitted(model, kernels, f"n{i}"))
                     for i, model in enumerate(models)
                 }
-                sizes = function_bytes(image_of(networks, board)[0])
-                added = [
-                    size + 3 for name, size in sizes.items() if name not in known and not _OF_A_NETWORK.match(name)
-                ]
-                code[kind] = max(code[kind], sum(added))
+                for name, size in kernel_bytes(image_of(networks, board)[0], known).items():
+                    functions[name] = max(functions[name], size)
+                    users[name].add(kind)
             for model in graphs:
                 linked = image(model, board, kernels, toolchain)
-                others = linked.flash_bytes - bare.flash_bytes - kernel_bytes(linked, known) - weights_bytes(model)
+                code = sum(kernel_bytes(linked, known).values())
+                others = linked.flash_bytes - bare.flash_bytes - code - weights_bytes(model, kernels)
                 operator_bytes = max(operator_bytes, ceil(others / len(model.graph.operators)))
-        print(f"{kernels}: firmware {firmware}, an operator {operator_bytes}, kernels of a kind {code}", flush=True)
+        shared: dict[tuple[str, ...], int] = defaultdict(int)
+        for name, size in functions.items():
+            shared[tuple(sorted(users[name]))] += size
+        print(f"{kernels}: firmware {firmware}, an operator {operator_bytes}")
+        for kinds, size in sorted(shared.items()):
+            print(f"    {kinds}: {size},", flush=True)
 
 
 def alone(model: Int8Model, index: int) -> Int8Model:
@@ -108,16 +111,17 @@ def function_bytes(linked: Image) -> dict[str, int]:
     return {s.name: s["st_size"] for s in symbols.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"}
 
 
-def kernel_bytes(linked: Image, known: dict[str, int]) -> int:
-    """What the kernels take in the image of one network."""
+def kernel_bytes(linked: Image, known: dict[str, int]) -> dict[str, int]:
+    """The size of each function of the kernels, in whole words."""
     sizes = function_bytes(linked)
-    return sum(size for name, size in sizes.items() if name not in known and not _OF_A_NETWORK.match(name))
+    kernels = (name for name in sizes if name not in known and not _OF_A_NETWORK.match(name))
+    return {name: 4 * ceil(sizes[name] / 4) for name in kernels}
 
 
-def weights_bytes(model: Int8Model) -> int:
+def weights_bytes(model: Int8Model, kernels: KernelSet) -> int:
     """Weights and biases in whole words, and what the channels take."""
     channels = sum(model.graph.tensors[op.output].shape[-1] for op in model.graph.operators if op.weights)
-    return sum(4 * ceil(size / 4) for size in costs(model.graph).weights_bytes) + CHANNEL_BYTES * channels
+    return sum(4 * ceil(size / 4) for size in costs(model.graph).weights_bytes) + CHANNEL_BYTES[kernels] * channels
 
 
 if __name__ == "__main__":

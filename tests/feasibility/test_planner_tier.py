@@ -34,8 +34,8 @@ def test_figures_of_a_small_network() -> None:
     assert report.runtime_ram_bytes == RUNTIME_RAM_BYTES
     assert report.weights_bytes == (8 * 27 + 32) + (8 * 72 + 32) + (4 * 8 + 16)
     size = PORTABLE
-    kinds = ("CONV_2D", "ADD", "AVERAGE_POOL_2D", "FULLY_CONNECTED")
-    code = size.firmware + sum(size.kernels[kind] for kind in kinds) + 5 * size.operator + 8 * (8 + 8 + 4)
+    kernels = size.of({"CONV_2D", "ADD", "AVERAGE_POOL_2D", "FULLY_CONNECTED"})
+    code = size.firmware + kernels + 5 * size.operator + 5 * (8 + 8 + 4)
     assert report.code_bytes == code
     assert report.macs == 256 * (8 * 27 + 8 * 72) + 32
     assert report.margin == 0.0

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of layers may be in any script
             stream.reconfigure(errors="backslashreplace")
+    if arguments is None:  # in a process of its own, to be ended is to be interrupted: nothing is left behind
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _run(given)
     except KeyboardInterrupt:
@@ -271,7 +274,7 @@ def _deploy(asked: Namespace) -> tuple[int, Iterable[str]]:
     from automcu.board_table import load_board
     from automcu.check import read_model
     from automcu.deploy.boards.link import BoardFault, BoardHung
-    from automcu.deploy.bundle import write_bundle
+    from automcu.deploy.bundle import require_place, write_bundle
     from automcu.deploy.choice import ProverSettings, prover_for
     from automcu.deploy.deployer import DoesNotRun
     from automcu.deploy.own_model import deploy_model, read_array
@@ -283,9 +286,11 @@ def _deploy(asked: Namespace) -> tuple[int, Iterable[str]]:
     settings = ProverSettings(asked.link, asked.toolchain, asked.kernels, asked.keep_constant_channels, asked.port,
                               asked.flasher, asked.probe)  # fmt: skip
     prover = prover_for(board, settings)
+    if asked.model.lower().endswith(".json"):
+        raise ConfigError(f"{asked.model} is no .tflite file; train and convert the architecture first")
+    if asked.out is not None:
+        require_place(asked.out)
     model = read_model(Path(asked.model), None, None)
-    if not model.is_tflite:
-        raise ConfigError(f"{model.path} is no .tflite file; train and convert the architecture first")
     inputs = (
         pack_inputs([read_array(path) for path in asked.inputs], model.graph)
         if asked.inputs
@@ -293,7 +298,7 @@ def _deploy(asked: Namespace) -> tuple[int, Iterable[str]]:
     )
     labels = None if asked.labels is None else read_array(asked.labels)
     try:
-        own = deploy_model(model.path.read_bytes(), model.path.name, board, prover, inputs, labels)
+        own = deploy_model(model.path.read_bytes(), _printable(model.path.name), board, prover, inputs, labels)
     except (ImageTooLarge, DoesNotRun, BoardFault, BoardHung) as failure:
         told = {"board": board.name, "failure": str(failure)}
         return 1, [json.dumps(told) if asked.json else f"{model.path.name} does not run on {board.name}: {failure}"]

@@ -23,6 +23,8 @@ EVIDENCE = "evidence.json"
 MAX_FILES = 1_000
 MAX_BYTES = 256_000_000
 """Of all files of a bundle together, unpacked."""
+MAX_EVIDENCE_BYTES = 4_000_000
+"""Of `evidence.json`: parsing JSON takes a hundred times its size in memory."""
 _NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,99}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can state: equal bundles give equal zip files
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -52,8 +54,7 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> None:
     for name in files:
         if not is_name(name):
             raise OutputError(f"{name!r} cannot be the name of a bundle's file; use letters, digits, '.', '_' and '-'")
-    if folder.exists() and not (folder / EVIDENCE).is_file():
-        raise OutputError(f"{folder} exists and is no bundle; choose another folder")
+    require_place(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -74,6 +75,18 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> None:
         raise OutputError(
             f"cannot write the bundle {folder} ({error.strerror}); free disk space or choose a writable folder"
         ) from error
+
+
+def require_place(folder: Path) -> None:
+    """Raises `OutputError` where no bundle can be put: what is there already is something else than a bundle."""
+    try:
+        taken = folder.exists() and not (folder / EVIDENCE).is_file()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the bundle {folder!s:.200} ({error.strerror}); choose another folder"
+        ) from error
+    if taken or not folder.name:
+        raise OutputError(f"{folder} exists and is no bundle; choose another folder")
 
 
 def zip_bundle(files: Mapping[str, bytes]) -> bytes:
@@ -109,6 +122,8 @@ def read_bundle(path: Path) -> dict[str, bytes]:
         ) from error
     if EVIDENCE not in files:
         _refuse(path, f"holds no {EVIDENCE}")
+    if len(files[EVIDENCE]) > MAX_EVIDENCE_BYTES:
+        _refuse(path, f"holds an {EVIDENCE} of more than {MAX_EVIDENCE_BYTES:,} bytes")
     return files
 
 
@@ -137,7 +152,7 @@ def _unzip(path: Path) -> Iterator[tuple[str, bytes]]:
                     _refuse(path, f"holds {info.filename!r:.120}, which is no plain file of a plain name")
                 with archive.open(info) as file:  # the size that the zip file states is not believed
                     yield info.filename, file.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
         raise OutputError(f"{path} is no whole zip file; {_AGAIN}") from error
 
 

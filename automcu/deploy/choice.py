@@ -46,14 +46,18 @@ class ProverSettings:
 def prover_for(board: Board, settings: ProverSettings) -> "Prover":
     """What builds firmware for `board` and runs it.
 
-    Raises `ConfigError` for a flasher that is none, `InfraFailure` when a program is missing on this host.
+    Raises `ConfigError` for a flasher that is none or kernels that the core cannot run, `InfraFailure` when a program
+    is missing on this host.
     """
     from automcu.deploy.images import FirmwareOptions
     from automcu.deploy.prover import Prover
+    from automcu.graph.kernel_sets import kernel_set_for
 
     kernels = None if settings.kernels == "auto" else settings.kernels
     if settings.link == "host":
         kernels = "portable"
+    if kernels == "dsp" and kernel_set_for(board.core) != "dsp":
+        raise ConfigError(f"the {board.core} of {board.name} cannot run dsp kernels; use kernels auto or portable")
     options = FirmwareOptions(kernels, settings.keep_constant_channels)
     return Prover(board, _toolchain(settings), _link(board, settings), options)
 

@@ -167,7 +167,7 @@ class Deployer:
             budget=budget,
             report=report,
             interpreter=INTERPRETER,
-            samples=len(deployed.samples.inputs),
+            samples=len(deployed.samples.of_a_bundle().inputs),
             firmware=deployed.firmware is not None,
             measurement=deployed.measurement,
             unverified=deployed.unverified,
@@ -186,14 +186,15 @@ def bundle_files(
     files = {
         MODEL: tflite,
         "model_card.md": model_card(evidence, model).encode(),
-        SAMPLES: deployed.samples.to_npz(model.graph),
+        SAMPLES: deployed.samples.of_a_bundle().to_npz(model.graph),
         **deployed.files,
         **more,
     }
     if deployed.firmware is not None:
         files |= {f"firmware/{name}": text.encode() for name, text in deployed.firmware.sources.items()}
-        files[image_name(evidence.board)] = deployed.firmware.image.elf
-        files[f"firmware/{evidence.board.name}.bin"] = deployed.firmware.image.binary
+        if deployed.firmware.image.binary:  # a program of this host is none for the board
+            files[image_name(evidence.board)] = deployed.firmware.image.elf
+            files[f"firmware/{evidence.board.name}.bin"] = deployed.firmware.image.binary
     listed = {name: Digest(**digest) for name, digest in digests(files).items()}  # type: ignore[arg-type]
     return {**files, EVIDENCE: replace(evidence, files=listed).to_json()}
 

@@ -183,9 +183,12 @@ def _files(evidence: Evidence) -> list[str]:
     if evidence.design is not None:
         lines.append("- `model.c`, `model.h`: the same file as a C array, for TensorFlow Lite Micro.")
     if evidence.firmware:
+        image = f", and the image built from it: `{evidence.board.name}.elf`, `{evidence.board.name}.bin`"
+        if evidence.measurement is not None and evidence.measurement.link == "host":
+            image = ""  # what was built was a program of the host
         lines.append(
-            f"- `firmware/`: the network as C code with AutoMCU's kernels, start-up code and linker script, and the "
-            f"image built from it: `{evidence.board.name}.elf`, `{evidence.board.name}.bin`. An application needs "
+            f"- `firmware/`: the network as C code with AutoMCU's kernels, start-up code and linker script{image}. "
+            "An application needs "
             "`network.c`, `network.h` and the kernels alone: fill `network_input(0)`, call `network_run()`, read "
             "`network_output(0)`."
         )

@@ -1,5 +1,6 @@
 """A user's own int8 .tflite file, deployed: built, run on a board, compared byte for byte, and bundled."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -42,32 +43,45 @@ def deploy_model(
     suit.
     """
     graph = read_tflite(tflite)
-    if labels is not None and labels.shape != (len(inputs),):
-        raise DataError(f"labels of shape {labels.shape} do not suit {len(inputs)} inputs; give one class for each")
+    if labels is not None:
+        _require_classes(labels, graph, len(inputs))
     report = PlannerTier(kernel_set_for(board.core)).report(graph, lambda: Path(name))
     budget = Budget(board.ram_bytes, board.flash_bytes, None).on(board)
     deployer = Deployer(board, prover)
     deployed = deployer.run(tflite, inputs, labels, budget)
     evidence = deployer.evidence(deployed, report, budget, {"automcu": version("automcu"), "model": name}, design=None)
-    share = None if labels is None else _accuracy(graph, deployed.samples.outputs, labels)
+    dtype = graph.tensors[graph.outputs[0]].dtype
+    share = None if labels is None else accuracy(deployed.samples.outputs.view(dtype), labels)
     return OwnModel(report, deployed, share, bundle_files(evidence, deployed, tflite, {}))
 
 
-def _accuracy(graph: Int8Graph, outputs: np.ndarray, labels: np.ndarray) -> float:
+def _require_classes(labels: np.ndarray, graph: Int8Graph, count: int) -> None:
     if len(graph.outputs) != 1:
         raise DataError("labels are for networks with one output; leave --labels out")
-    return accuracy(outputs.view(graph.tensors[graph.outputs[0]].dtype), labels)
+    output = graph.tensors[graph.outputs[0]]
+    classes = math.prod(output.shape)
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"labels of type {labels.dtype} and shape {labels.shape} do not suit {count} inputs; give one whole number "
+            "for each, the class"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(f"labels from {labels.min()} to {labels.max()} are no classes; give 0 to {classes - 1}")
 
 
 def read_array(path: Path) -> np.ndarray:
     """The array in a `.npy` file. Raises `DataError` when there is none."""
     try:
+        if not path.is_file():  # reading a pipe would wait for its other end
+            raise DataError(f"{path} is no file; give a .npy file")
         if path.stat().st_size > ARRAY_LIMIT_BYTES:
             raise DataError(f"{path} has over {ARRAY_LIMIT_BYTES:,} bytes; give fewer samples")
         array = np.load(path, allow_pickle=False)
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"cannot read {path} ({error.strerror or 'no array'}); give a .npy file") from error
-    except (ValueError, EOFError, MemoryError) as error:
+    except Exception as error:  # numpy answers damaged headers with errors of many kinds, TokenError among them
         raise DataError(f"{path} holds no plain array; save one with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} holds several arrays; give a .npy file of one array")

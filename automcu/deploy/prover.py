@@ -1,11 +1,13 @@
 """Proof that a network runs on a board: its firmware is run there, and every output compared byte for byte."""
 
 import hashlib
+import math
+import time
 from dataclasses import dataclass
 from statistics import median_low
 
 from automcu.board import Board
-from automcu.deploy.boards.link import BoardLink, BoardSession
+from automcu.deploy.boards.link import BoardLink, BoardSession, Inference
 from automcu.deploy.boards.virtual import VirtualSession
 from automcu.deploy.images import Firmware, FirmwareOptions, build_firmware
 from automcu.deploy.latency.energy import inference_millijoules
@@ -79,21 +81,27 @@ class Prover:
         return None, f"unknown: {self.link.name} gives {self.link.unit}, not cycles"
 
 
-def run_samples(session: BoardSession, network_sha256: str, samples: Samples) -> Run:
-    """Run all samples on a board.
+def run_samples(session: BoardSession, network_sha256: str, samples: Samples, limit_seconds: float = math.inf) -> Run:
+    """Run the samples on a board: all, or those that are begun within `limit_seconds`, one at least.
 
     Raises what the session raises; `InfraFailure` when the board runs another network than `network_sha256` (hex, of
     the .tflite file), `CandidateFailure` when the stack outgrows its reserve.
     """
     _require_network(session, network_sha256)
-    answers = [session.infer(sample.tobytes()) for sample in samples.inputs]
+    deadline = time.monotonic() + limit_seconds
+    answers: list[Inference] = []
+    for sample in samples.inputs:
+        if answers and time.monotonic() > deadline:
+            break
+        answers.append(session.infer(sample.tobytes()))
     statistics = session.statistics()
     if statistics.stack_peak_bytes >= statistics.stack_bytes:
         raise CandidateFailure(
             f"the stack took all {statistics.stack_bytes:,} bytes of its reserve; raise the board's reserved_ram_bytes"
         )
     matching = sum(
-        answer.outputs == expected.tobytes() for answer, expected in zip(answers, samples.outputs, strict=True)
+        answer.outputs == expected.tobytes()
+        for answer, expected in zip(answers, samples.outputs[: len(answers)], strict=True)
     )
     ticks = median_low(answer.ticks for answer in answers)
     return Run(len(answers), matching, ticks, statistics.stack_peak_bytes, statistics.stack_bytes)

@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,9 @@ from automcu.errors import DataError, OutputError
 from automcu.graph.int8 import Int8Graph, Tensor
 
 _MAX_BYTES = 64_000_000
+"""Of the arrays in `samples.npz` together."""
+_HEADERS_BYTES = 10_000
+_RANDOM_BYTES = 256_000_000
 _AGAIN = "get the bundle again from its source"
 
 
@@ -23,6 +25,13 @@ class Samples:
     inputs: np.ndarray
     outputs: np.ndarray
     labels: np.ndarray | None = None
+
+    def of_a_bundle(self) -> "Samples":
+        """As many of them, from the first on, as `samples.npz` may hold."""
+        row_bytes = self.inputs.shape[1] + self.outputs.shape[1] + 8  # a label has 8 bytes at most
+        count = max(1, (_MAX_BYTES - _HEADERS_BYTES) // row_bytes)
+        labels = None if self.labels is None else self.labels[:count]
+        return Samples(self.inputs[:count], self.outputs[:count], labels)
 
     def to_npz(self, graph: Int8Graph) -> bytes:
         """An `.npz` file: `input_0`, ... and `output_0`, ... in the tensors' own types and shapes,
@@ -48,13 +57,20 @@ def read_samples(npz: bytes, graph: Int8Graph) -> Samples:
             if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
                 raise OutputError(f"samples.npz holds more than {_MAX_BYTES:,} bytes; {_AGAIN}")
         with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
-            return Samples(
+            samples = Samples(
                 _join("input", arrays, [graph.tensors[index] for index in graph.inputs]),
                 _join("output", arrays, [graph.tensors[index] for index in graph.outputs]),
                 arrays.get("labels", None),
             )
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, MemoryError) as error:
+    except OutputError:
+        raise
+    except Exception as error:  # zipfile and numpy answer damaged files with errors of many kinds, not all their own
         raise OutputError(f"samples.npz does not hold samples of this network; {_AGAIN}") from error
+    if len(samples.inputs) != len(samples.outputs):
+        raise OutputError(
+            f"samples.npz holds {len(samples.inputs)} inputs and {len(samples.outputs)} outputs; {_AGAIN}"
+        )
+    return samples
 
 
 def pack_inputs(arrays: Sequence[np.ndarray], graph: Int8Graph) -> np.ndarray:
@@ -80,7 +96,12 @@ def pack_inputs(arrays: Sequence[np.ndarray], graph: Int8Graph) -> np.ndarray:
 
 
 def random_inputs(count: int, graph: Int8Graph, seed: int) -> np.ndarray:
-    """`count` samples of every value a byte can have, as rows (uint8); float inputs get values around 0."""
+    """`count` samples of every value a byte can have, as rows (uint8); float inputs get values around 0.
+
+    Raises `DataError` for more than `_RANDOM_BYTES`.
+    """
+    if count * sum(graph.tensors[index].bytes for index in graph.inputs) > _RANDOM_BYTES:
+        raise DataError(f"{count:,} samples take more than {_RANDOM_BYTES:,} bytes; give fewer")
     random = np.random.default_rng(seed)
     arrays = []
     for index in graph.inputs:

@@ -17,6 +17,7 @@ from automcu.deploy.bundle import (
     digests,
     read_bundle,
     require_digests,
+    require_place,
     write_bundle,
     zip_bundle,
 )
@@ -144,6 +145,27 @@ def test_links_in_a_zip_file_and_names_given_twice_are_refused(tmp_path: Path) -
         twice = zipped(tmp_path / "twice.zip", (EVIDENCE, b"{}"), ("a", b"1"), ("a", b"2"))
     with pytest.raises(OutputError, match="holds a twice"):
         read_bundle(twice)
+
+
+def test_a_place_that_holds_something_else_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for taken in (tmp_path, tmp_path / "file", Path(), Path("/"), tmp_path / ("x" * 300)):
+        with pytest.raises(OutputError, match="choose another folder"):
+            require_place(taken)
+    require_place(tmp_path / "new" / "best")
+
+
+def test_a_zip_file_that_wants_a_later_version_is_no_bundle(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "later.zip", (EVIDENCE, b"{}"))
+    central = path.read_bytes().rindex(b"PK\x01\x02")
+    path.write_bytes(path.read_bytes()[: central + 6] + b"\xff" + path.read_bytes()[central + 7 :])
+    with pytest.raises(OutputError, match="no whole zip file"):
+        read_bundle(path)
+
+
+def test_evidence_that_would_take_gigabytes_to_parse_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="more than 4,000,000 bytes"):
+        read_bundle(zipped(tmp_path / "long.zip", (EVIDENCE, b" " * 4_000_001)))
 
 
 def test_bombs_are_refused_by_what_they_unpack_to(tmp_path: Path) -> None:

@@ -82,8 +82,44 @@ def test_what_is_not_samples_of_the_network_is_a_typed_error() -> None:
     for bad in (b"", b"PK", good[:-30], good[:200], other.getvalue(), pickled.getvalue()):
         with pytest.raises(OutputError, match="does not hold samples of this network"):
             read_samples(bad, GRAPH)
+    for unequal in (3, 5):
+        outputs = np.zeros((unequal, 3), np.uint8)
+        with pytest.raises(OutputError, match=f"4 inputs and {unequal} outputs"):
+            read_samples(Samples(samples().inputs, outputs).to_npz(GRAPH), GRAPH)
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("input_0.npy", bytes(70_000_000))
     with pytest.raises(OutputError, match="holds more than"):
         read_samples(bomb.getvalue(), GRAPH)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"'''", b"(" * 9_000, *(b"{'descr': '|u1', 'fortran_order': False, 'shape': (%s,)}" % extent for extent in
+                           (b"-1", b"True", b"9" * 30, b"99999999999999"))],
+)  # fmt: skip
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_damaged_arrays_are_a_typed_error(header: bytes, method: int) -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", method) as archive:
+        archive.writestr("input_0.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    damaged = bytearray(sink.getvalue())
+    damaged[45:55] = bytes(10) if method == zipfile.ZIP_LZMA else damaged[45:55]
+    with pytest.raises(OutputError, match="does not hold samples of this network"):
+        read_samples(bytes(damaged), GRAPH)
+
+
+def test_a_bundle_takes_the_first_samples_that_its_readers_accept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automcu.deploy.samples._MAX_BYTES", 64_000)
+    many = Samples(np.zeros((1_600, 24 + 20), np.uint8), np.zeros((1_600, 3), np.uint8), np.arange(1_600))
+    with pytest.raises(OutputError, match="holds more than"):
+        read_samples(many.to_npz(GRAPH), GRAPH)
+    kept = many.of_a_bundle()
+    assert kept.labels is not None and len(kept.inputs) == len(kept.outputs) == len(kept.labels) < 1_600
+    assert len(read_samples(kept.to_npz(GRAPH), GRAPH).inputs) == len(kept.inputs) > 900
+    assert samples().of_a_bundle().to_npz(GRAPH) == samples().to_npz(GRAPH)
+
+
+def test_more_random_samples_than_memory_is_told() -> None:
+    with pytest.raises(DataError, match="give fewer"):
+        random_inputs(10**12, GRAPH, seed=0)

@@ -1,6 +1,7 @@
 """A bundle that was tampered with by someone who also lists the new hashes is still found out, claim by claim."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 from automcu.architecture import Task
+from automcu.deploy.boards.link import Identity, Inference, Statistics
 from automcu.deploy.bundle import EVIDENCE, digests, write_bundle
 from automcu.deploy.choice import ProverSettings, prover_for
 from automcu.deploy.deployer import Deployer
 from automcu.deploy.evidence import Evidence, read_evidence
+from automcu.deploy.prover import run_samples
+from automcu.deploy.samples import Samples
 from automcu.deploy.verify import Finding, verify_bundle
 from automcu.errors import DataError, OutputError
 from automcu.export.interpreter import accuracy, images_to_int8, run_int8
@@ -140,6 +144,42 @@ def test_what_cannot_be_checked_is_said(files: Files, tmp_path: Path) -> None:
     found = list(verify_bundle(tmp_path / "best", absent, processes=1))
     assert [one.outcome for one in found] == ["holds", "holds", "holds", "not checked", "not checked"]
     assert "no compiler" in found[3].told and "was not found" in found[4].told
+
+
+def test_a_bundle_without_its_model_is_told(files: Files, tmp_path: Path) -> None:
+    bare = {name: content for name, content in files.items() if name != "model_int8.tflite"}
+    found = findings(relisted(bare), tmp_path)
+    assert list(found) == ["files"] and "no model_int8.tflite" in found["files"].told
+
+
+def test_a_program_of_this_host_is_no_firmware_of_the_board(tmp_path: Path) -> None:
+    deployer = Deployer(test_deployer.BOARD, prover_for(test_deployer.BOARD, ProverSettings(link="host")))
+    built = dict(test_deployer.deploy(deployer).files)
+    assert "firmware/network.c" in built and not [name for name in built if name.endswith((".elf", ".bin"))]
+    assert b".elf" not in built["model_card.md"]
+    assert findings(built, tmp_path)["firmware"].outcome == "not checked"
+
+
+def test_firmware_that_takes_too_long_for_its_many_samples_ends(files: Files) -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def identify(self) -> Identity:
+            return Identity("5" * 64, 1, 1, 1, 1)
+
+        def infer(self, inputs: bytes) -> Inference:
+            self.asked += 1
+            time.sleep(0.02)
+            return Inference(b"\0", 1)
+
+        def statistics(self) -> Statistics:
+            return Statistics(1, 2, 3)
+
+    slow, zeros = Slow(), np.zeros((100_000, 1), np.uint8)
+    run = run_samples(slow, "5" * 64, Samples(zeros, zeros), limit_seconds=0.1)
+    assert run.checked == run.matching == slow.asked and 1 <= slow.asked <= 6
+    assert run_samples(slow, "5" * 64, Samples(zeros, zeros), limit_seconds=0).checked == 1
 
 
 @pytest.mark.parametrize(

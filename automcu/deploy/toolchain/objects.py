@@ -95,8 +95,8 @@ def user_objects() -> ObjectCache:
 def cache_folder(name: str) -> Path:
     """A folder of the user's cache for `name`, that can be written; a temporary one, which ends with this process,
     where there is none."""
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(root) / "automcu" / name
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    folder = (root if root.is_absolute() else Path(os.path.expanduser("~/.cache"))) / "automcu" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -150,6 +150,12 @@ def _moves(random: np.random.Generator) -> Corners:
         net.add("RESHAPE", len(net.tensors) - 1, shape=shape)
     yield "RESHAPE many times", net.model(), None
     yield "RESHAPE many times, all given out", net.model(5, 3, 1), None
+    for chain in (((1, 5), (1, 1, 5), (1, 1, 1, 5)), ((1, 1, 5), (1, 5)), ((1, 5, 1), (1, 5))):
+        net = Net((1, 1, 5, 1), quantization=Quantization(0.1, 5))
+        for shape in chain:
+            last = len(net.tensors) - 1
+            net.add("SQUEEZE" if len(shape) < len(net.shape(last)) else "EXPAND_DIMS", last, shape=shape)
+        yield f"axes of extent 1: {chain}", net.model(1, len(chain)), None
     for made in ((5, 12), (4, 1, 3, 5), (2, 5, 3, 2)):  # a batch that is none
         net = Net((1, 60), quantization=Quantization(0.1, 5))
         source = net.add("RESHAPE", 0, shape=made)

@@ -47,7 +47,9 @@ class _DualIssueCore:
             for register, use in _uses(instruction).items():
                 if register in made:
                     issued, maker = made[register]
-                    ready = max(ready, issued + self._latency(maker, instruction, use))
+                    # An address that a load or store has moved on is there in the next cycle.
+                    moved = register in maker.addresses
+                    ready = max(ready, issued + (1 if moved else self._latency(maker, instruction, use)))
             if alone is not None and ready <= now and self._pairs(alone, instruction):
                 alone = None
             else:
@@ -84,7 +86,6 @@ class CortexM33(_DualIssueCore):
 
     def _latency(self, maker: Instruction, user: Instruction, use: Use) -> int:
         slow = maker.kind == "load" or maker.kind in _MULTIPLYING or (maker.shifted and maker.kind == "alu")
-        slow &= not (maker.kind == "load" and maker.addresses & maker.writes and not user.reads & maker.writes)
         return 2 if slow and use not in ("accumulate", "data") else 1
 
     def _occupied(self, instruction: Instruction) -> int:

@@ -28,6 +28,7 @@ LOAD_ACCUMULATE = "0868 23fb 0402"  # ldr r0,[r1]; smlad r2,r3,r4,r0
 LOAD_STORE = "0868 1060"  # ldr r0,[r1]; str r0,[r2]
 TWO_LOADS = "1068 5168"  # ldr r0,[r2]; ldr r1,[r2,#4]
 TWO_STORES = "1060 5160"  # str r0,[r2]; str r1,[r2,#4]
+MOVING_LOADS = "51f8 040b 51f8 042b"  # ldr r0,[r1],#4; ldr r2,[r1],#4
 LISTS = "d2e9 0001 70cb"  # ldrd r0,r1,[r2]; ldm r3!,{r4,r5,r6}
 UNPACK = "2ffa 81f0 2ffa 91f2"  # sxtb16 r0,r1; sxtb16 r2,r1,ror #8
 
@@ -74,6 +75,8 @@ BY_HAND = [
     ("cortex-m33f", LOAD_ACCUMULATE, 2),
     ("cortex-m33f", LOAD_STORE, 2),
     ("cortex-m33f", LISTS, 5),
+    ("cortex-m33f", MOVING_LOADS, 2),
+    ("cortex-m7f", MOVING_LOADS, 2),
     ("cortex-m33f", LOOP, 1),
     ("cortex-m7f", ADDS, 2),
     ("cortex-m7f", EORS_CHAIN, 4),

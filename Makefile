@@ -47,6 +47,7 @@ bench: .venv/.ready ## The benchmarks, printed as rates and ratios
 	$(BIN)/python -m benchmarks.soundness
 	$(BIN)/python -m benchmarks.feasibility
 	$(BIN)/python -m benchmarks.pool
+	$(BIN)/python -m benchmarks.kernels
 
 clean: ## Remove .venv and the tools' caches; run folders stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

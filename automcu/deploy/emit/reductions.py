@@ -7,6 +7,7 @@ from automcu.graph.int8 import ELEMENT_BYTES
 from automcu.graph.requantize import INT8_RANGE, activation_range
 
 _MAX_AXES = 4
+_SOFTMAX_CLASSES = 8_191
 _SOFTMAX_BITS = 5
 """Integer bits of SOFTMAX's scaled inputs."""
 
@@ -75,7 +76,9 @@ def mean_of(layer: Layer) -> tuple[dict[str, int], tuple[int, int]]:
 
 
 def softmax(layer: Layer) -> Call:
-    """SOFTMAX along the last axis."""
+    """SOFTMAX along the last axis, of at most `_SOFTMAX_CLASSES`: more could overflow the kernel's sum."""
+    if layer.output.shape[-1] > _SOFTMAX_CLASSES:
+        raise layer.refuse(f"has more than {_SOFTMAX_CLASSES:,} classes", "leave it out: the largest is the same")
     if (layer.target.scale, layer.target.zero_point) != (1 / 256, INT8_RANGE[0]):
         raise layer.refuse("has an output scale other than 1/256 or zero point other than -128", "convert it again")
     real = layer.attributes.beta * layer.source.scale * 2.0 ** (31 - _SOFTMAX_BITS)

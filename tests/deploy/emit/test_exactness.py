@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from automcu.deploy.emit.emitter import SUPPORTED
+from automcu.errors import CandidateFailure
 from automcu.graph.int8 import Int8Graph, Operator, Tensor
 from automcu.graph.int8_model import Attributes, Int8Model, Quantization
 from automcu.graph.tflite.constants import read_model
@@ -94,3 +95,15 @@ def single(
     tensors = (Tensor("input", shape, "int8"), Tensor("output", shape, "int8"))
     graph = Int8Graph(tensors, (Operator("layer", kind, (0,), 1),), (0,), (1,))
     return Int8Model(graph, (source, target), (None,), (attributes,))
+
+
+def test_a_softmax_of_very_many_equal_classes_ends(tmp_path: Path) -> None:
+    """tflite-micro aborts from 512 equal classes on; by its formula each has the probability 0."""
+    source, target = Quantization(0.1, 0), Quantization(1 / 256, -128)
+    sizes = (511, 512, 1_024, 4_096, 8_191)
+    models = {f"softmax_{size}": single("SOFTMAX", (1, size), source, target, Attributes()) for size in sizes}
+    networks = {name: emit(model, name) for name, model in models.items()}
+    for output in run_networks(networks, [np.zeros((1, size), np.uint8) for size in sizes], tmp_path):
+        assert set(output.ravel().view(np.int8)) == {-128}
+    with pytest.raises(CandidateFailure, match=r"has more than 8,191 classes; leave it out"):
+        emit(single("SOFTMAX", (1, 8_192), source, target, Attributes()))

@@ -51,27 +51,28 @@ void automcu_softmax(const automcu_softmax_parameters *parameters, const int8_t 
         for (int32_t i = 0; i < p.depth; i++) {
             largest = input[i] > largest ? input[i] : largest;
         }
-        int32_t sum = 0; /* with 12 integer bits */
+        uint32_t sum = 0; /* with 13 integer bits: of at most 8,191 classes */
 #pragma GCC unroll 1
         for (int32_t i = 0; i < p.depth; i++) {
             const int32_t x = input[i] - largest;
             if (x >= p.lowest) {
                 const int32_t e = exponential(automcu_requantize(x, p.multiplier, p.shift));
-                sum += automcu_divide(e, 12);
+                sum += (uint32_t)automcu_divide(e, 12);
             }
         }
         int32_t zeros = 0; /* leading zeros of the sum, which is at least 1 */
-        while (!((uint32_t)sum << zeros >> 31)) {
+        while (!(sum << zeros >> 31)) {
             zeros++;
         }
-        const int32_t scale = reciprocal((int32_t)(((uint32_t)sum << zeros) - (UINT32_C(1) << 31)));
+        const int32_t shift = 12 - zeros + 31 - 8; /* 32 and more where 512 and more are the largest: all of them are 0 */
+        const int32_t scale = reciprocal((int32_t)((sum << zeros) - (UINT32_C(1) << 31)));
 #pragma GCC unroll 1
         for (int32_t i = 0; i < p.depth; i++) {
             const int32_t x = input[i] - largest;
             int32_t value = 0;
-            if (x >= p.lowest) {
+            if (x >= p.lowest && shift < 32) {
                 const int32_t e = exponential(automcu_requantize(x, p.multiplier, p.shift));
-                value = automcu_divide(automcu_product(scale, e), 12 - zeros + 31 - 8);
+                value = automcu_divide(automcu_product(scale, e), shift);
             }
             output[i] = (int8_t)automcu_clamp(value - 128, -128, 127);
         }

@@ -100,7 +100,7 @@ def single(
 def test_a_softmax_of_very_many_equal_classes_ends(tmp_path: Path) -> None:
     """tflite-micro aborts from 512 equal classes on; by its formula each has the probability 0."""
     source, target = Quantization(0.1, 0), Quantization(1 / 256, -128)
-    sizes = (511, 512, 1_024, 4_096, 8_191)
+    sizes = (512, 1_024, 4_096, 8_191)
     models = {f"softmax_{size}": single("SOFTMAX", (1, size), source, target, Attributes()) for size in sizes}
     networks = {name: emit(model, name) for name, model in models.items()}
     for output in run_networks(networks, [np.zeros((1, size), np.uint8) for size in sizes], tmp_path):

@@ -46,6 +46,7 @@ from automcu.deploy.boards.block_counter import BlockCounter
 from automcu.deploy.boards.faults import fault_at, place
 from automcu.deploy.boards.functions import ENTRY, functions
 from automcu.deploy.boards.link import BoardFault, BoardHung, BoardUnavailable
+from automcu.deploy.toolchain.elf import sections
 from automcu.deploy.toolchain.toolchain import Image
 
 CORES = {
@@ -263,13 +264,14 @@ class Emulator:
             writable = region.kind == "ram"
             self._engine.mem_map(here.start, len(here), UC_PROT_ALL if writable else UC_PROT_READ | UC_PROT_EXEC)
             self._engine.mem_write(here.start, (_AT_POWER_ON if writable else _ERASED) * len(here))
-            if not writable and here.start <= image.load_address and end <= here.stop:
+            if not writable and here.start == image.load_address and end <= here.stop:  # a part starts at its begin
                 flash = here
         if flash is None:
             raise BoardFault(
                 f"the image, 0x{image.load_address:08x} to 0x{end:08x}, is not in the Flash of {board.part}; "
                 "link it with the linker script of that board"
             )
+        _require_places(board, image)
         self._engine.mem_write(image.load_address, image.binary)
         return flash
 
@@ -278,6 +280,19 @@ class Emulator:
         blocks = {address & ~(_PAGE_BYTES - 1): _PAGE_BYTES for address in addresses}
         for base, size_bytes in (blocks | dict.fromkeys(_CORE_REGISTERS, _CORE_REGISTERS_BYTES)).items():
             self._engine.mmio_map(base, size_bytes, self._peripherals.read, base, self._peripherals.write, base)
+
+
+def _require_places(board: Board, image: Image) -> None:
+    """Every section in the part's memory: what is never touched, such as the far end of an arena, must fit, too."""
+    for section in sections(image.elf):
+        end = section.address + section.size_bytes
+        if not any(
+            region.address <= section.address and end <= region.address + region.size_bytes for region in board.regions
+        ):
+            raise BoardFault(
+                f"the section {section.name:.40} of the image, 0x{section.address:08x} to 0x{end:08x}, is not in the "
+                f"memory of {board.part}; link it with the linker script of that board"
+            )
 
 
 def _entry(image: Image) -> tuple[int, int]:

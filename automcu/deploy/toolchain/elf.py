@@ -28,7 +28,7 @@ class UnreadableElf(InfraFailure):
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class Section:
     """An allocated section: it takes memory on the part."""
 
     name: str
@@ -50,6 +50,11 @@ def read_image(elf: bytes, toolchain: str = "unknown") -> Image:
         raise UnreadableElf(f"{type(error).__name__} while reading it") from error
 
 
+def sections(elf: bytes) -> tuple[Section, ...]:
+    """The allocated sections of an ELF that `read_image` has read."""
+    return tuple(_allocated(ELFFile(io.BytesIO(elf))))
+
+
 def _image(elf: bytes, toolchain: str) -> Image:
     file = ELFFile(io.BytesIO(elf))
     header = (file.elfclass, file.little_endian, file["e_machine"], file["e_type"])
@@ -57,14 +62,14 @@ def _image(elf: bytes, toolchain: str) -> Image:
         raise UnreadableElf("it is no 32-bit little-endian ARM executable")
     load_address, binary = _binary(elf, file)
     end = load_address + len(binary)
-    sections = tuple(_allocated(file))
+    allocated = tuple(_allocated(file))
     return Image(
         elf=elf,
         binary=binary,
         load_address=load_address,
         flash_bytes=len(binary),
-        constant_bytes=sum(section.size_bytes for section in sections if section.name.startswith(".rodata")),
-        ram_bytes=sum(section.size_bytes for section in sections if not load_address <= section.address < end),
+        constant_bytes=sum(section.size_bytes for section in allocated if section.name.startswith(".rodata")),
+        ram_bytes=sum(section.size_bytes for section in allocated if not load_address <= section.address < end),
         symbols=_symbols(file),
         toolchain=toolchain,
     )
@@ -93,10 +98,10 @@ def _binary(elf: bytes, file: ELFFile) -> tuple[int, bytes]:
     return first, bytes(binary)
 
 
-def _allocated(file: ELFFile) -> Iterable[_Section]:
+def _allocated(file: ELFFile) -> Iterable[Section]:
     for section in file.iter_sections():
         if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_size"]:
-            yield _Section(section.name, section["sh_addr"], section["sh_size"])
+            yield Section(section.name, section["sh_addr"], section["sh_size"])
 
 
 def _symbols(file: ELFFile) -> Mapping[str, int]:

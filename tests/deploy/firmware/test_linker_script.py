@@ -6,11 +6,14 @@ import pytest
 
 from automcu.board import Board, MemoryRegion
 from automcu.board_table import load_board, load_boards
+from automcu.deploy.boards.link import BoardFault
+from automcu.deploy.boards.virtual import VirtualBoard
 from automcu.deploy.firmware.linker_script import STATIC_BYTES, arena_region, linker_script, stack_region
-from automcu.deploy.toolchain.toolchain import ImageTooLarge
+from automcu.deploy.firmware.project import firmware_project
+from automcu.deploy.toolchain.toolchain import ImageTooLarge, Project
 from automcu.errors import ConfigError
 from tests import builders
-from tests.deploy.firmware.small import image
+from tests.deploy.firmware.small import image, network, toolchain
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,27 @@ def test_flash_is_full_to_the_word() -> None:
     with pytest.raises(ImageTooLarge) as raised:
         image(board.name, arena_bytes, left + 5)  # the first constant was one byte, and three that were lost
     assert (raised.value.region, raised.value.over_bytes) == ("flash", 4)
+
+
+LIES = {
+    "larger RAM": (r"(  sram \(.*LENGTH = )\d+", r"\g<1>16777216", 4096, 1, r"section \.arena of the image"),
+    "RAM elsewhere": ("0x20000000", "0x20100000", 64 - STATIC_BYTES, 1, r"section \.\w+ of the image, 0x20100"),
+    "larger Flash": (r"(  flash \(.*LENGTH = )\d+", r"\g<1>33554432", 0, 2 << 20, "not in the Flash"),
+    "Flash elsewhere": ("0x08000000", "0x08002000", 0, 1, "not in the Flash"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("name", ["nucleo_l011k4", "nucleo_u575zi_q"])
+def test_a_linker_script_that_lies_gives_no_pass(name: str, lie: str) -> None:
+    claimed, instead, more_bytes, constant_bytes, told = LIES[lie]
+    board = load_board(name)
+    project = firmware_project(board, network(board.free_ram_bytes + more_bytes, constant_bytes))
+    script = re.sub(claimed, instead, project.sources["link.ld"])
+    assert script != project.sources["link.ld"]
+    built = toolchain().build(Project({**project.sources, "link.ld": script}, project.core))
+    with pytest.raises(BoardFault, match=told), VirtualBoard(board).open(built):
+        pass
 
 
 def test_a_reserve_without_room_for_a_stack_is_refused() -> None:

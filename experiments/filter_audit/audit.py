@@ -13,6 +13,7 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -116,37 +117,42 @@ def link_firmware(
 ) -> list[dict[str, Any]]:
     """Link about `count` images near the limits of each target, and all that are rejected and might fit. A row holds
     both verdicts, and by how many bytes what was planned exceeds what was linked."""
-    rows = []
+    asked: list[tuple[Target, Judged, bool, bool]] = []
     for target in all_targets:
-        asked = population(all_judged, target)
-        near, in_doubt = linking.near_limit(asked, target, count), linking.rejected_in_doubt(asked, target)
-        # An architecture may be there twice: drawn at random, and evolved.
-        keys = {(item.proposer, item.architecture): item for item in (*near, *in_doubt)}
-        for key, item in keys.items():
-            image = linking.link(write_tflite(lower(space.build(item.architecture)), seed=0), target, toolchain)
-            planned = item.planner[target.kernels]
-            rows.append(
-                {
-                    "target": target.name,
-                    "board": target.board.name,
-                    "kernels": target.kernels,
-                    "proposer": item.proposer,
-                    "fingerprint": item.architecture.fingerprint,
-                    "near_limit": key in {(item.proposer, item.architecture) for item in near},
-                    "in_doubt": key in {(item.proposer, item.architecture) for item in in_doubt},
-                    "scarcer": target.scarcer(planned),
-                    "fullness": target.fullness(planned),
-                    "planner_fits": target.fits(planned),
-                    "linker_fits": image.fits,
-                    "flash_bytes": image.flash_bytes,
-                    "flash_excess_bytes": planned.flash_bytes - image.flash_bytes,
-                    "ram_bytes": image.ram_bytes,
-                    "ram_excess_bytes": planned.ram_bytes - image.ram_bytes,
-                    "region": image.region,
-                    "over_bytes": image.over_bytes,
-                }
-            )
-    return rows
+        judged_for = population(all_judged, target)
+        near = {id(item) for item in linking.near_limit(judged_for, target, count)}
+        in_doubt = {id(item) for item in linking.rejected_in_doubt(judged_for, target)}
+        asked += [
+            (target, item, id(item) in near, id(item) in in_doubt)
+            for item in judged_for
+            if id(item) in near or id(item) in in_doubt
+        ]
+
+    def row(target: Target, item: Judged, near_limit: bool, in_doubt: bool) -> dict[str, Any]:
+        image = linking.link(write_tflite(lower(space.build(item.architecture)), seed=0), target, toolchain)
+        planned = item.planner[target.kernels]
+        return {
+            "target": target.name,
+            "board": target.board.name,
+            "kernels": target.kernels,
+            "proposer": item.proposer,
+            "fingerprint": item.architecture.fingerprint,
+            "near_limit": near_limit,
+            "in_doubt": in_doubt,
+            "scarcer": target.scarcer(planned),
+            "fullness": target.fullness(planned),
+            "planner_fits": target.fits(planned),
+            "linker_fits": image.fits,
+            "flash_bytes": image.flash_bytes,
+            "flash_excess_bytes": planned.flash_bytes - image.flash_bytes,
+            "ram_bytes": image.ram_bytes,
+            "ram_excess_bytes": planned.ram_bytes - image.ram_bytes,
+            "region": image.region,
+            "over_bytes": image.over_bytes,
+        }
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the work is that of compilers, in processes of their own
+        return list(pool.map(lambda link: row(*link), asked))
 
 
 def vendor_section(space: Space, all_judged: Sequence[Judged], all_targets: Sequence[Target], count: int) -> str:

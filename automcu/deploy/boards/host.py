@@ -45,7 +45,10 @@ class HostBoard:
                     started([program], folder, child_environment(), stdin=pipe, stderr=nowhere)
                 )
             except ProgramFailure as error:
-                raise BoardUnavailable("the image is no program of this host; build it with toolchain host") from error
+                raise BoardUnavailable(
+                    "the image cannot be started on this host; build it with toolchain host, and set TMPDIR to a "
+                    "folder from which programs may run"
+                ) from error
             transport = _Pipes(process, self._limit_seconds)
             try:
                 session = ProtocolSession(transport, image.symbols, self._limit_seconds)

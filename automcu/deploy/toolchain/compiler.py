@@ -49,7 +49,7 @@ _OVERFLOWS = (
 )
 _SOURCE_ERRORS = (
     re.compile(r"^\S+\.[ch]:\d+:(?:\d+:)? (?:fatal )?error: .*", re.MULTILINE),
-    re.compile(r"^ld\.lld: error: (?!cannot open|failed to|could not).*", re.MULTILINE),
+    re.compile(r"^ld\.lld: error: (?!cannot open|failed to|could not|.*unknown file type).*", re.MULTILINE),
     re.compile(r"^.*\b(?:undefined reference to|multiple definition of)\b.*", re.MULTILINE),  # GNU ld, as the next
     re.compile(r"^\S*\bld:(?! ?(?:warning:|cannot |final link failed|.*: in function)).*", re.MULTILINE),
 )

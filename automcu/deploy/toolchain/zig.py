@@ -40,7 +40,10 @@ _FLAGS = (
 # zig's library of helpers brings debug information, of 0.9 MB, and unwind tables of its own.
 _DISCARDED = "\nSECTIONS { /DISCARD/ : { *(.debug*) *(.comment) *(.note*) *(.ARM.exidx*) *(.ARM.extab*) } }\n"
 _ENTRY = re.compile(r"\bENTRY\s*\(\s*(\w+)\s*\)")
-_REMEDY = "install it again (pip install --force-reinstall ziglang), or use another toolchain"
+_REMEDY = (
+    "free disk space, delete zig's cache (~/.cache/automcu/zig), install it again (pip install --force-reinstall "
+    "ziglang), or use another toolchain"
+)
 
 
 class ZigToolchain:

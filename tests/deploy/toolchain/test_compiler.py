@@ -69,6 +69,7 @@ def test_complaints_about_the_sources(output: str, said: str) -> None:
         "error: unable to create compilation: NoSpaceLeft\n",
         "ld.lld: error: cannot open output file image.elf: No space left on device\n",
         "ld.lld: error: failed to write output 'image.elf': No space left on device\n",
+        "ld.lld: error: /home/u/.cache/automcu/zig/o/a2f9/libcompiler_rt.a: unknown file type\n",
         "/usr/bin/ld: cannot find -lgcc: No such file or directory\ncollect2: error: ld returned 1 exit status\n",
         "/usr/bin/ld: final link failed: No space left on device\ncollect2: error: ld returned 1 exit status\n",
         "gcc: fatal error: cannot execute 'cc1': execvp: No such file or directory\n",

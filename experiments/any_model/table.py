@@ -2,7 +2,8 @@
 
 The reference models of MLPerf Tiny on the three boards that most of its results are from, and ST's zoo models on the
 board that ST measured them on. Beside the estimate stand the latencies that were measured on the real boards, with
-other runtimes: the fastest and the slowest of those that run the same int8 file.
+other runtimes: the fastest and the slowest of those that run the same int8 file, in brackets how many there are. All
+milliseconds are for the board's full clock; what was measured at another one is converted.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def cases(data: Path) -> Iterator[tuple[Path, Board, list[float]]]:
-    """Model file, board, and the latencies (ms) measured on that board with the same file."""
+    """Model file, board, and the latencies (ms) measured on that board with the same file, converted to its clock."""
     with open(data / "mlperf_tiny.csv", newline="") as file:
         results = [row for row in csv.DictReader(file) if not row["accelerator"] and row["dtype"] == "int8"]
     for benchmark, name in MLPERF.items():
@@ -66,9 +67,14 @@ def cases(data: Path) -> Iterator[tuple[Path, Board, list[float]]]:
             yield data / "mlperf_tiny_models" / name, load_board(board), measured
     with open(data / "st_model_zoo_footprints.csv", newline="") as file:
         zoo = [row for row in csv.DictReader(file) if row["board"] == "STM32H747I-DISCO" and row["inference_ms"]]
+    board = load_board(ZOO_BOARD)
     for path in sorted((data / "st_models").glob("*.tflite")):
-        measured = [float(row["inference_ms"]) for row in zoo if path.name in row["tflite_in_st_models"]]
-        yield path, load_board(ZOO_BOARD), measured
+        measured = [
+            float(row["inference_ms"]) * float(row["frequency"].removesuffix(" MHz")) * 1e6 / board.clock_hz
+            for row in zoo
+            if path.name in row["tflite_in_st_models"]
+        ]
+        yield path, board, measured
 
 
 def row(path: Path, board: Board, measured: list[float], samples: int) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What AutoMCU's runtime takes of Flash beside weights and biases, at most, before anything is linked.
 
-The figures are those that `python -m experiments.code_size.measure` prints: sizes of linked functions, the largest of
+The figures are those that `python -m benchmarks.code_size` prints: sizes of linked functions, the largest of
 several cores and of many operators of each kind, so that a network's image is smaller, not larger. Firmware is
 start-up, serial protocol and set-up of the part.
 """

@@ -17,19 +17,21 @@ from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.kernel_sets import kernel_set_for
 from automcu.graph.tflite.constants import read_model
 from automcu.graph.tflite.writer import write_model, write_tflite
+from benchmarks.bit_exact import random_cases
 from benchmarks.random_graphs import random_graphs
-from tests.deploy.random_models import random_inputs, random_model
+from tests.deploy.random_models import random_inputs
 
 ROOM_BYTES = 8 << 20
 TOOLCHAIN = ZigToolchain()
 
 
 def networks(graphs: int, models: int) -> Iterator[tuple[str, bytes]]:
-    """Files of random architectures of the search space, and of random networks over all operators."""
+    """Files of random architectures of the search space, and of random networks over all operators, some of them with
+    constant channels or extreme weights."""
     for number, graph in enumerate(random_graphs("mcu_cnn", graphs, 5)):
         yield f"mcu_cnn {number}", write_tflite(graph, number)
-    for seed in range(models):
-        yield f"random {seed}", write_model(random_model(seed))
+    for label, model, _ in random_cases(range(models)):
+        yield label, write_model(model)
 
 
 def roomy(board: Board) -> Board:
@@ -66,7 +68,7 @@ def require_planned(label: str, tflite: bytes, board: Board, options: FirmwareOp
 @pytest.mark.parametrize("name", ["nucleo_l010rb", "nucleo_f746zg"])
 def test_firmware_takes_no_more_than_was_planned(name: str) -> None:
     board = load_board(name)
-    for label, tflite in networks(graphs=1, models=2):
+    for label, tflite in networks(graphs=2, models=2):
         require_planned(label, tflite, board, FirmwareOptions(), run=label.startswith("random"))
 
 

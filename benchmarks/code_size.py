@@ -1,4 +1,4 @@
-"""What AutoMCU's runtime takes of Flash beside weights and biases: `python -m experiments.code_size.measure`.
+"""What AutoMCU's runtime takes of Flash beside weights and biases: `python -m benchmarks.code_size`.
 
 For each kind of operator, many networks of one such operator are linked into one image, for boards of several cores:
 its kernels are the functions there that firmware without kernels has not. Printed are the figures that

@@ -76,7 +76,7 @@ def test_a_mandatory_value_left_open_is_named(run) -> None:
 
 
 def test_a_budget_too_small_for_any_network_says_what_would_do(run) -> None:
-    result = run("budget.ram_kb=1", "budget.flash_kb=5")
+    result = run("budget.ram_kb=0.5", "budget.flash_kb=5")
     one_sentence(result, 2, "smallest network", "budget.ram_kb to at least", "budget.flash_kb to at least")
 
 
@@ -192,7 +192,9 @@ def test_a_whole_run_in_this_process(run) -> None:
     table = pq.read_table(result.folder / "candidates.parquet").to_pylist()
     (deployed,) = [row for row in table if row["status"] == "deployed"]
     assert deployed["int8_test_accuracy"] > 0.2
-    assert (deployed["tier"], deployed["tool"], deployed["target"]) == ("planner", "automcu", "any Cortex-M")
+    assert (deployed["tier"], deployed["tool"], deployed["target"]) == ("planner", "automcu", "cortex-m0+")
+    assert (deployed["link"], deployed["unit"]) == ("virtual", "instructions")
+    assert deployed["matching"] == deployed["checked"] == 16 and deployed["latency_ms"] > 0
     assert (deployed["margin"], deployed["quantization"]) == (0.0, "after int8 quantization")
     assert (result.folder / "best" / "model_int8.tflite").stat().st_size == deployed["tflite_bytes"]
     assert (result.folder / "pareto.png").read_bytes().startswith(b"\x89PNG")

@@ -101,7 +101,7 @@ def test_networks_with_a_few_constant_channels(oracle: Oracle, name: str) -> Non
     require_same_outputs(oracle, model, narrowed, 1, 2)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
 def test_outputs_stay_the_same(oracle: Oracle, seed: int, chains: bool) -> None:
     model = random_model(seed, CHAINS) if chains else random_model(seed)

@@ -16,14 +16,16 @@ from automcu.deploy.boards.virtual import VirtualBoard
 from automcu.deploy.bundle import EVIDENCE, read_bundle, require_digests
 from automcu.deploy.deployer import MODEL, SAMPLES, image_name
 from automcu.deploy.evidence import Evidence, read_evidence
-from automcu.deploy.prover import run_samples
+from automcu.deploy.prover import Run, run_samples
 from automcu.deploy.samples import Samples, read_samples
 from automcu.deploy.toolchain.elf import read_image
+from automcu.deploy.toolchain.toolchain import Image
 from automcu.errors import AutoMCUError, CandidateFailure, DataError, OutputError
 from automcu.export.interpreter import accuracy, images_to_int8, run_bytes, run_int8
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.kernel_sets import kernel_set_for
 from automcu.graph.tflite.reader import read_tflite
+from automcu.results import Measurement
 
 _TIME_LIMIT_S = 1_200.0
 _SAMPLES_LIMIT_S = 300.0
@@ -135,14 +137,37 @@ def _firmware_runs(files: Mapping[str, bytes], evidence: Evidence) -> str:
         raise _NotChecked(f"the bundle holds no firmware image ({evidence.unverified or 'none was built'})")
     samples = _samples(files)
     board = _board(evidence)
-    with VirtualBoard(board).open(read_image(files[name], "of the bundle")) as session:
+    image = read_image(files[name], "of the bundle")
+    with VirtualBoard(board).open(image) as session:
         run = run_samples(session, hashlib.sha256(files[MODEL]).hexdigest(), samples, _SAMPLES_LIMIT_S)
     if run.matching < run.checked:
         raise CandidateFailure(f"only {run.matching} of {run.checked} outputs are equal; do not ship this bundle")
+    _require_measurement(evidence.measurement, image, run)
     return (
         f"gives the expected outputs for {run.matching} of {len(samples.inputs)} samples, byte for byte, on the "
         f"virtual {board.name}; stack {run.stack_peak_bytes:,} of {run.stack_bytes:,} B"
     )
+
+
+def _require_measurement(stated: Measurement | None, image: Image, run: Run) -> None:
+    """What the evidence says was measured, where the virtual board and the image tell the same again."""
+    if stated is None:
+        return
+    figures = [
+        ("SHA-256 of the image", stated.image_sha256, hashlib.sha256(image.elf).hexdigest()),
+        ("bytes of Flash", stated.flash_bytes, image.flash_bytes),
+        ("bytes of RAM", stated.ram_bytes, image.ram_bytes),
+    ]
+    if stated.link == "virtual" and stated.checked == run.checked:
+        figures += [
+            ("instructions", stated.ticks, run.ticks),
+            ("bytes of stack", stated.stack_peak_bytes, run.stack_peak_bytes),
+        ]
+    for what, told, found in figures:
+        if told != found:
+            raise CandidateFailure(
+                f"the evidence states {told!s:.80} {what}, and here it is {found}; do not ship this bundle"
+            )
 
 
 def _accurate(files: Mapping[str, bytes], evidence: Evidence, test_images: TestImages, processes: int) -> str:

@@ -128,6 +128,15 @@ def test_a_board_or_budget_that_is_too_small_is_found(files: Files, tmp_path: Pa
     assert "no board is named" in failing(relisted(files, board=replace(evidence.board, name="x")), tmp_path)["fit"]
 
 
+@pytest.mark.parametrize("figure", ["ticks", "flash_bytes", "ram_bytes", "stack_peak_bytes"])
+def test_a_false_measurement_is_found(files: Files, tmp_path: Path, figure: str) -> None:
+    measured = read_evidence(files[EVIDENCE]).measurement
+    assert measured is not None
+    false = replace(measured, **{figure: getattr(measured, figure) - 1})
+    told = failing(relisted(files, measurement=false), tmp_path)
+    assert set(told) == {"firmware"} and f"and here it is {getattr(measured, figure)}" in told["firmware"]
+
+
 def test_a_false_accuracy_is_found(files: Files, tmp_path: Path) -> None:
     design = read_evidence(files[EVIDENCE]).design
     assert design is not None

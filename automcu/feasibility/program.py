@@ -76,11 +76,12 @@ def run_program(
                     raise ProgramFailure(
                         f"{name} printed more than {output_limit_bytes:,} bytes; check that it is the right program"
                     )
-                if open_ and selector.select(_POLL_SECONDS):
+                ended = _ended(process.pid)  # asked first: what it printed before is in the pipe by now
+                if open_ and selector.select(0 if ended else _POLL_SECONDS):
                     chunk = os.read(pipe.fileno(), 65_536)
                     output += chunk
                     open_ = bool(chunk)
-                elif _ended(process.pid):  # and what it printed has been read; a child of it may still hold the pipe
+                elif ended:  # and what it printed has been read; a child of it may still hold the pipe
                     break
                 elif not open_:
                     time.sleep(_ENDING_SECONDS)

@@ -1,6 +1,7 @@
 """Foreign programs: nothing of them outlives what started them."""
 
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from automcu.feasibility.program import run_program
 
@@ -46,3 +49,22 @@ def test_the_guard_is_gone_with_the_program(tmp_path: Path) -> None:
     before = children.read_text()
     assert run_program(["/bin/sh", "-c", "exit 3"], tmp_path, 10.0).status == 3
     assert children.read_text() == before
+
+
+def test_what_is_printed_last_is_read_although_the_wait_for_it_had_just_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, pid = tmp_path / "go", tmp_path / "pid"
+
+    class Late(selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            ready = super().select(timeout)
+            if not ready and pid.exists() and not go.exists():
+                go.touch()
+                os.waitid(os.P_PID, int(pid.read_text()), os.WEXITED | os.WNOWAIT)
+            return ready
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Late)
+    script = "echo $$ > new; mv new pid; until [ -e go ]; do sleep 0.01; done; echo said; exit 4"
+    done = run_program(["/bin/sh", "-c", script], tmp_path, 10.0)
+    assert (done.status, done.output) == (4, "said\n")

@@ -22,7 +22,7 @@ demo: .venv/.ready ## Design, train, convert, check and bundle one network: no k
 	$(BIN)/python -m automcu.launch +experiment=quickstart
 
 test: .venv/.ready ## The fast test suite (at most 3 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/.ready ## The whole test suite, slow tests included
 	$(BIN)/python -m pytest -m 'not gpu and not hardware' --timeout 900

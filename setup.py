@@ -55,6 +55,7 @@ setup(
             "mypy>=1.18",
             "pytest>=9",
             "pytest-timeout>=2.4",
+            "pytest-xdist>=3.8",
             "ruff>=0.14",
             "scipy>=1.16",
             "setuptools>=80",

@@ -277,10 +277,10 @@ def _deploy(asked: Namespace) -> tuple[int, Iterable[str]]:
     from automcu.deploy.bundle import require_place, write_bundle
     from automcu.deploy.choice import ProverSettings, prover_for
     from automcu.deploy.deployer import DoesNotRun
-    from automcu.deploy.own_model import deploy_model, read_array
+    from automcu.deploy.own_model import deploy_model, read_array, require_classes
     from automcu.deploy.samples import pack_inputs, random_inputs
     from automcu.deploy.toolchain.toolchain import ImageTooLarge
-    from automcu.report.deploy import json_deployment, text_deployment
+    from automcu.report.deploy import heading, json_deployment, text_deployment
 
     board = load_board(asked.board)
     settings = ProverSettings(asked.link, asked.toolchain, asked.kernels, asked.keep_constant_channels, asked.port,
@@ -297,17 +297,21 @@ def _deploy(asked: Namespace) -> tuple[int, Iterable[str]]:
         else random_inputs(asked.samples, model.graph, seed=0)
     )
     labels = None if asked.labels is None else read_array(asked.labels)
+    if labels is not None:
+        require_classes(labels, model.graph, len(inputs))
+    if not asked.json:
+        _print([heading(board, model.path.name)])  # the first build for a core takes a while
     try:
         own = deploy_model(model.path.read_bytes(), _printable(model.path.name), board, prover, inputs, labels)
     except (ImageTooLarge, DoesNotRun, BoardFault, BoardHung) as failure:
         told = {"board": board.name, "failure": str(failure)}
-        return 1, [json.dumps(told) if asked.json else f"{model.path.name} does not run on {board.name}: {failure}"]
+        return 1, [json.dumps(told) if asked.json else f"  Does not run: {failure}"]
     if asked.out is not None:
         write_bundle(asked.out, own.files)
     code = 2 if own.deployed.measurement is None else 0
     if asked.json:
         return code, [json.dumps(json_deployment(own, board, asked.out))]
-    return code, text_deployment(own, board, model.path.name, asked.out)
+    return code, text_deployment(own, board, asked.out)
 
 
 def _verify(asked: Namespace) -> tuple[int, Iterable[str]]:

@@ -57,7 +57,7 @@ def test_what_does_not_fit_is_told_with_figures(capsys: Capture, tmp_path: Path)
     layers = (Conv("wide", INPUT, 64, 3, 1, "relu"), GlobalAveragePool("pool", "wide"))
     (tmp_path / "wide.tflite").write_bytes(write_tflite(lower(Network((32, 32, 3), layers)), 0))
     code, text = told(capsys, "deploy", tmp_path / "wide.tflite", "--board", "nucleo_g071rb")
-    assert code == 1 and "does not run on nucleo_g071rb: the image exceeds sram by " in text
+    assert code == 1 and "Does not run: the image exceeds sram by " in text
     code, text = told(capsys, "deploy", tmp_path / "wide.tflite", "--board", "nucleo_g071rb", "--json")
     assert code == 1 and "exceeds sram" in json.loads(text)["failure"]
 

@@ -43,8 +43,6 @@ def deploy_model(
     suit.
     """
     graph = read_tflite(tflite)
-    if labels is not None:
-        _require_classes(labels, graph, len(inputs))
     report = PlannerTier(kernel_set_for(board.core)).report(graph, lambda: Path(name))
     budget = Budget(board.ram_bytes, board.flash_bytes, None).on(board)
     deployer = Deployer(board, prover)
@@ -55,7 +53,8 @@ def deploy_model(
     return OwnModel(report, deployed, share, bundle_files(evidence, deployed, tflite, {}))
 
 
-def _require_classes(labels: np.ndarray, graph: Int8Graph, count: int) -> None:
+def require_classes(labels: np.ndarray, graph: Int8Graph, count: int) -> None:
+    """Raise `DataError` unless `labels` are a class of the network of `graph` for each of `count` inputs."""
     if len(graph.outputs) != 1:
         raise DataError("labels are for networks with one output; leave --labels out")
     output = graph.tensors[graph.outputs[0]]

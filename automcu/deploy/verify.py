@@ -23,6 +23,7 @@ from automcu.deploy.toolchain.toolchain import Image
 from automcu.errors import AutoMCUError, CandidateFailure, DataError, OutputError
 from automcu.export.interpreter import accuracy, images_to_int8, run_bytes, run_int8
 from automcu.feasibility.planner_tier import PlannerTier
+from automcu.feasibility.timed import Timed
 from automcu.graph.kernel_sets import kernel_set_for
 from automcu.graph.tflite.reader import read_tflite
 from automcu.results import Measurement
@@ -104,8 +105,11 @@ def _board(evidence: Evidence) -> Board:
 
 def _fits(files: Mapping[str, bytes], evidence: Evidence) -> str:
     board = _board(evidence)
-    report = PlannerTier(kernel_set_for(board.core)).report(read_tflite(files[MODEL]), lambda: Path())
-    if report.graph_fingerprint != evidence.report.graph_fingerprint:
+    if evidence.st is not None:
+        raise _NotChecked("ST's runtime is to run it, of which the planner knows nothing")
+    tier = Timed(PlannerTier(kernel_set_for(board.core)), board.core)
+    report = tier.report(read_tflite(files[MODEL]), lambda: Path())
+    if (report.graph_fingerprint, report.macs) != (evidence.report.graph_fingerprint, evidence.report.macs):
         raise CandidateFailure("the report of the evidence is of another network; get the bundle again from its source")
     # a budget above what the board has is cut down to it
     if broken := evidence.budget.on(board).violations(report):

@@ -13,11 +13,15 @@ from automcu.report.results import told_measurement
 _MARKS = {"holds": "ok", "fails": "FAILS", "not checked": "--"}
 
 
-def text_deployment(own: OwnModel, board: Board, name: str, bundle: Path | None) -> list[str]:
-    """Lines for the screen."""
+def heading(board: Board, name: str) -> str:
+    """The line that is shown before anything is built."""
+    return f"{name} on {board.name} ({board.part}, {board.core}, {board.clock_hz / 1e6:g} MHz)"
+
+
+def text_deployment(own: OwnModel, board: Board, bundle: Path | None) -> list[str]:
+    """Lines for the screen, below the heading."""
     measured, report = own.deployed.measurement, own.report
     lines = [
-        f"{name} on {board.name} ({board.part}, {board.core}, {board.clock_hz / 1e6:g} MHz)",
         f"  Planned RAM {report.ram_bytes:,} B of {board.free_ram_bytes:,}, Flash {report.flash_bytes:,} B of "
         f"{board.free_flash_bytes:,}; {report.macs:,} multiply-accumulates",
     ]

@@ -76,5 +76,6 @@ def test_a_deployment_that_is_ended_leaves_no_temporary_folder(tmp_path: Path) -
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60) == (b"", b"")
+        out, err = process.communicate(timeout=60)
+        assert (out.count(b"\n"), err) == (1, b"")
     assert process.returncode == 130 and list((tmp_path / "tmp").iterdir()) == []

@@ -37,10 +37,9 @@ def deploy_model(
     tflite: bytes, name: str, board: Board, prover: Prover, inputs: np.ndarray, labels: np.ndarray | None
 ) -> OwnModel:
     """Deploy the network in `tflite`, a file called `name`, to `board` and run it on `inputs` (uint8, a row of bytes a
-    sample). `labels`, a class for each, are compared with the place of the first largest output.
+    sample). `labels`, which `require_classes` has accepted, are compared with the place of the first largest output.
 
-    Raises `CandidateFailure` as `Deployer.run` does, `ImageTooLarge` among them; `DataError` for labels that do not
-    suit.
+    Raises `CandidateFailure` as `Deployer.run` does, `ImageTooLarge` among them.
     """
     graph = read_tflite(tflite)
     report = PlannerTier(kernel_set_for(board.core)).report(graph, lambda: Path(name))

@@ -243,7 +243,9 @@ def test_the_pause_that_is_asked_for_is_kept(cloud: StCloudServer, ask: Callable
     assert time.monotonic() - began >= 1.0
 
 
-@pytest.mark.parametrize("when", ["3600", IN_AN_HOUR, IN_AN_HOUR.replace("GMT", "-0000")])
+@pytest.mark.parametrize(
+    "when", ["3600", IN_AN_HOUR, IN_AN_HOUR.replace("GMT", "-0000")], ids=["seconds", "GMT", "-0000"]
+)
 def test_a_pause_beyond_the_deadline_is_not_begun(
     cloud: StCloudServer, ask: Callable[..., FeasibilityReport], when: str
 ) -> None:

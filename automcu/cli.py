@@ -305,7 +305,10 @@ def _deploy(asked: Namespace) -> tuple[int, Iterable[str]]:
         own = deploy_model(model.path.read_bytes(), _printable(model.path.name), board, prover, inputs, labels)
     except (ImageTooLarge, DoesNotRun, BoardFault, BoardHung) as failure:
         told = {"board": board.name, "failure": str(failure)}
-        return 1, [json.dumps(told) if asked.json else f"  Does not run: {failure}"]
+        lines = [f"  Does not run: {failure}"]
+        if isinstance(failure, ImageTooLarge):
+            lines.append(f"  Which boards take it: automcu check {model.path} --board all")
+        return 1, [json.dumps(told)] if asked.json else lines
     if asked.out is not None:
         write_bundle(asked.out, own.files)
     code = 2 if own.deployed.measurement is None else 0

@@ -1,1 +1,1 @@
-"""The bundle that leaves the house: the int8 file, its C array, a model card and the evidence."""
+"""From an int8 .tflite file to firmware, proof that it runs on a board, and the bundle with the evidence."""

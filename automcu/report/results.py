@@ -237,9 +237,10 @@ def told_measurement(measured: Measurement) -> list[str]:
     """Size, stack and speed of firmware, in lines for the screen."""
     latency = "unknown" if measured.latency_ms is None else f"{measured.latency_ms:,.1f} ms"
     energy = "" if measured.energy_uj is None else f"; about {measured.energy_uj:,.0f} uJ (estimate)"
+    memory = f"arena {measured.arena_bytes:,}, stack {measured.stack_peak_bytes:,} used of {measured.stack_bytes:,}"
+    image = f"Image {measured.flash_bytes:,} B of Flash, {measured.ram_bytes:,} B of RAM: "
     return [
-        f"  Image {measured.flash_bytes:,} B of Flash, {measured.ram_bytes:,} B of RAM: arena "
-        f"{measured.arena_bytes:,}, stack {measured.stack_peak_bytes:,} used of {measured.stack_bytes:,}",
+        f"  {'' if measured.link == 'host' else image}{memory}",
         f"  Latency {latency} ({measured.latency_source}){energy}; {measured.kernels} kernels, {measured.toolchain}",
     ]
 

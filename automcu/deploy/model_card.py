@@ -137,8 +137,8 @@ def _by_st(profile: StProfile, version: str, unverified: str) -> list[str]:
 
 
 def _latency(measured: Measurement) -> str:
-    known = "unknown" if measured.latency_ms is None else f"{measured.latency_ms:,.2f} ms"
-    return f"{known} ({_text(measured.latency_source)})"
+    source = _text(measured.latency_source)
+    return source if measured.latency_ms is None else f"{measured.latency_ms:,.2f} ms ({source})"
 
 
 def _energy(measured: Measurement) -> str:

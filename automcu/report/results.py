@@ -235,13 +235,14 @@ def told_deployment(deployment: Deployment) -> list[str]:
 
 def told_measurement(measured: Measurement) -> list[str]:
     """Size, stack and speed of firmware, in lines for the screen."""
-    latency = "unknown" if measured.latency_ms is None else f"{measured.latency_ms:,.1f} ms"
+    source = measured.latency_source
+    latency = source if measured.latency_ms is None else f"{measured.latency_ms:,.1f} ms ({source})"
     energy = "" if measured.energy_uj is None else f"; about {measured.energy_uj:,.0f} uJ (estimate)"
     memory = f"arena {measured.arena_bytes:,}, stack {measured.stack_peak_bytes:,} used of {measured.stack_bytes:,}"
     image = f"Image {measured.flash_bytes:,} B of Flash, {measured.ram_bytes:,} B of RAM: "
     return [
         f"  {'' if measured.link == 'host' else image}{memory}",
-        f"  Latency {latency} ({measured.latency_source}){energy}; {measured.kernels} kernels, {measured.toolchain}",
+        f"  Latency {latency}{energy}; {measured.kernels} kernels, {measured.toolchain}",
     ]
 
 

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from automcu.board import Budget
 from automcu.feasibility.planner_tier import PlannerTier
+from automcu.feasibility.timed import Timed
 from automcu.graph.channels import cheaper
 from automcu.graph.costs import costs
 from automcu.graph.int8 import Int8Graph
@@ -33,7 +34,7 @@ SPACE = McuCnnSpace((32, 32, 3), 10)
 OPERATORS = range(18, 23)
 LENGTHS = (20, 50, 100, 200, 500)
 BUDGET = Budget(ram_bytes=64_000, flash_bytes=256_000, macs=10_000_000)
-TIER = PlannerTier()
+TIER = Timed(PlannerTier(), "cortex-m0+")
 Item = TypeVar("Item")
 
 

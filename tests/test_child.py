@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from automcu.child import Child, Frame, read_frame, write_frame
 from automcu.errors import CandidateFailure, InfraFailure
+from tests.processes import alive, gone_within
 
 MODULE = "tests.echo_child"
 
@@ -28,21 +29,6 @@ def child() -> Iterator[Child]:
 
 def ask(child: Child, do: str, time_limit_s: float = 20) -> Frame:
     return child.ask(Frame({"do": do}, {}), time_limit_s)
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def gone_within(pid: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not alive(pid)
 
 
 json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists)

@@ -4,12 +4,12 @@ The texts are those of logs that users of the tools published; without a probe, 
 """
 
 import json
-import os
 import stat
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.processes import gone_within
 
 _SCRIPT = """#!{python} -IS
 import json, os, pathlib, sys, time
@@ -167,7 +167,7 @@ class Bench:
 
     def left_behind(self) -> list[int]:
         """Processes of the tools that still run, half a second after they should not."""
-        return [int(str(entry["pid"])) for entry in self._entries() if not _gone(int(str(entry["pid"])))]
+        return [int(str(entry["pid"])) for entry in self._entries() if not gone_within(int(str(entry["pid"])))]
 
     def _entries(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self._log.read_text().splitlines()] if self._log.exists() else []
@@ -175,15 +175,3 @@ class Bench:
 
 def _indented(code: str) -> str:
     return "\n".join("    " + line for line in code.splitlines())
-
-
-def _gone(pid: int) -> bool:
-    for _ in range(25):
-        try:
-            os.kill(pid, 0)
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.02)
-    return False

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +30,7 @@ from automcu.graph.tflite.constants import read_model
 from tests.contracts.board_link import BoardLinkContract, firmware
 from tests.deploy.boards.test_protocol import answer
 from tests.graph.shared_models import shared
+from tests.processes import gone_within
 
 BOARD = load_board("nucleo_f446re")
 IMAGE = Image(b"an image", b"", 0x0800_0000, 0, 0, 0, {}, "test")
@@ -85,19 +85,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         monkeypatch.setenv("SECRET_API_KEY", "x")
         made = Fake(tmp_path)
         yield made
-        assert [run["pid"] for run in made.runs() if not gone(int(str(run["pid"])))] == []
+        assert [run["pid"] for run in made.runs() if not gone_within(int(str(run["pid"])))] == []
         assert os.listdir(short) == []
-
-
-def gone(pid: int) -> bool:
-    for _ in range(50):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_it_runs_an_image_and_counts_instructions(fake: Fake) -> None:
@@ -193,7 +182,7 @@ def test_it_dies_with_the_process_that_started_it(fake: Fake) -> None:
     owner.wait()
     owner.stdin.close()
     owner.stdout.close()
-    assert gone(int(str(run["pid"])))
+    assert gone_within(int(str(run["pid"])))
     for left in Path(tempfile.gettempdir()).iterdir():  # the killed process could not
         shutil.rmtree(left)
 

@@ -28,6 +28,7 @@ from automcu.graph.lowering import lower
 from automcu.results import FeasibilityReport
 from tests.contracts.feasibility_tier import RESIDUAL, FeasibilityTierContract
 from tests.graph.shared_models import shared
+from tests.processes import gone_within
 
 FINGER = "stedgeai-2.2.0_finger-int8-stm32h7/network_generate_report.txt"
 TOO_BIG = "stedgeai-2.2.0_mobilenetv2-float-stm32f4-toobig/network_c_info.analyze.json"
@@ -99,7 +100,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     yield made
-    assert [pid for pid in made.pids() if not gone(pid)] == []
+    assert [pid for pid in made.pids() if not gone_within(pid)] == []
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -125,17 +126,6 @@ def judge(model_file: Callable[[], Path]) -> Judge:
 
 def replay(path: str, name: str | None = None) -> str:
     return f"replay({str(shared('stedgeai_reports/' + path))!r}, {name!r})"
-
-
-def gone(pid: int) -> bool:
-    for _ in range(100):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 class TestStEdgeAi(FeasibilityTierContract):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from automcu.errors import CandidateFailure
+from automcu.graph.int8_model import Quantization
 
 _OPERATORS = frozenset(
     {
@@ -18,14 +19,6 @@ _OPERATORS = frozenset(
 )
 _TYPES = frozenset({"INT8", "INT32"})
 _INPUT_SCALE = 1 / 128
-
-
-@dataclass(frozen=True, slots=True)
-class Quantization:
-    """real = scale * (stored - zero_point)"""
-
-    scale: float
-    zero_point: int
 
 
 @dataclass(frozen=True, slots=True)

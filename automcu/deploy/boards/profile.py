@@ -5,16 +5,12 @@ Exact, but that an instruction whose condition failed (in an IT block) counts as
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-
-import capstone
 
 from automcu.deploy.boards.block_counter import Block
 from automcu.deploy.boards.functions import ENTRY, Function, functions
 from automcu.deploy.latency.estimate import ExecutedBlock
-from automcu.deploy.latency.instruction import Kind, decode
 from automcu.deploy.toolchain.toolchain import Image
 
 
@@ -67,24 +63,6 @@ def profile_of(image: Image, blocks: Sequence[Block]) -> Profile:
     return Profile(tuple(_call(image, known, sites[site]) for site in sorted(sites)))
 
 
-def mnemonics(blocks: Iterable[ExecutedBlock]) -> Mapping[str, int]:
-    """Executed instructions by mnemonic, as assembly has it, without its width; the most frequent first."""
-    counts: Counter[str] = Counter()
-    for block in blocks:
-        for mnemonic in _mnemonics(block.code, block.address):
-            counts[mnemonic] += block.runs
-    return dict(counts.most_common())
-
-
-def kinds(blocks: Iterable[ExecutedBlock]) -> Mapping[Kind, int]:
-    """Executed instructions by kind, the most frequent first."""
-    counts: Counter[Kind] = Counter()
-    for block in blocks:
-        for kind in _kinds(block.code, block.address):
-            counts[kind] += block.runs
-    return dict(counts.most_common())
-
-
 def _call(image: Image, known: Sequence[Function], blocks: Sequence[Block]) -> Call:
     executed = []
     by_function: Counter[str] = Counter()
@@ -100,18 +78,3 @@ def _call(image: Image, known: Sequence[Function], blocks: Sequence[Block]) -> C
 def _name(known: Sequence[Function], address: int) -> str:
     at = bisect_right(known, address, key=lambda function: function.start) - 1
     return known[at].name if at >= 0 and address < known[at].end else f"0x{address:08x}"
-
-
-@lru_cache(maxsize=65_536)
-def _mnemonics(code: bytes, address: int) -> tuple[str, ...]:
-    return tuple(found[2].removesuffix(".w") for found in _disassembler().disasm_lite(code, address))
-
-
-@lru_cache(maxsize=65_536)
-def _kinds(code: bytes, address: int) -> tuple[Kind, ...]:
-    return tuple(instruction.kind for instruction in decode(code, address))
-
-
-@cache
-def _disassembler() -> capstone.Cs:
-    return capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS | capstone.CS_MODE_V8)

@@ -94,13 +94,6 @@ class SerialTransport:
         except (serial.SerialException, OSError) as error:
             raise self._gone() from error
 
-    def forget(self) -> None:
-        """Throw away what has come in so far."""
-        try:
-            self._port.reset_input_buffer()
-        except (serial.SerialException, OSError) as error:
-            raise self._gone() from error
-
     def close(self) -> None:
         """See `Transport`."""
         with suppress(serial.SerialException, OSError):

@@ -19,11 +19,11 @@ from automcu.board_table import load_board, load_boards
 from automcu.deploy.boards.emulator import Emulator
 from automcu.deploy.boards.functions import ENTRY
 from automcu.deploy.boards.link import BoardFault, BoardHung, BoardUnavailable
-from automcu.deploy.boards.profile import kinds, mnemonics
 from automcu.deploy.boards.protocol import ProtocolSession
 from automcu.deploy.boards.virtual import VirtualBoard, VirtualSession
 from automcu.deploy.emit.emitter import emit_network
 from automcu.deploy.firmware.project import firmware_project
+from automcu.deploy.latency.instruction import decode
 from automcu.deploy.toolchain.toolchain import Image
 from automcu.deploy.toolchain.zig import ZigToolchain
 from automcu.export.interpreter import run_bytes
@@ -226,8 +226,10 @@ def test_a_profile_tells_what_ran(name):
     # Each call reads its weights from Flash, and a few constants among the code.
     assert len(WEIGHTS) <= weights[0] < len(WEIGHTS) + 60 and 40 <= weights[1] < 100
     assert profile.by_function["layer"] > 0.9 * profile.instructions
-    assert sum(mnemonics(profile.blocks).values()) == sum(kinds(profile.blocks).values()) == profile.instructions
-    assert mnemonics(layers[0].blocks)["ldrb"] == 2 * len(WEIGHTS)
+    decoded = [
+        (instruction, block.runs) for block in profile.blocks for instruction in decode(block.code, block.address)
+    ]
+    assert sum(runs for _, runs in decoded) == profile.instructions
     loop = max(layers[0].blocks, key=lambda block: block.runs)
     assert all(block.taken <= block.runs for block in profile.blocks) and loop.runs >= len(WEIGHTS) / 8
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from automcu.architecture import Candidate
 from automcu.board import Violation
+from automcu.messages import CandidateNote
 from automcu.results import Deployment, Evaluation, FeasibilityReport, TestResult, TrialResult
 
 
@@ -28,12 +29,14 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Trained, converted to int8 and measured on the validation split."""
+    """Trained, converted to int8 and measured on the validation split. `note` is what the evaluation agent makes of
+    it, None where it was not asked."""
 
     candidate: Candidate
     report: FeasibilityReport
     trial: TrialResult
     evaluation: Evaluation
+    note: CandidateNote | None = None
 
 
 @dataclass(frozen=True, slots=True)

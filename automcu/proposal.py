@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from automcu.architecture import Architecture
+from automcu.exchange import Exchange
 from automcu.finished import Finished
+from automcu.messages import RoundPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +27,6 @@ class InvalidProposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """One call of a language model. Tokens are the provider's count; `usd` is None when the price is unknown.
-
-    `level` is how structure was asked for: `schema`, `json` or `prompt`. `finish` is the provider's finish reason.
-    """
-
-    model: str
-    request_sha256: str
-    reply: str
-    finish: str
-    level: str
-    tokens_in: int
-    tokens_out: int
-    usd: float | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Notice:
     """Something the user should read, for example that the LLM is down and code proposes in its place."""
 
@@ -57,9 +41,10 @@ class Proposer(Protocol):
 
     name: str
 
-    def propose(self, count: int) -> Iterator[ProposalItem]:
+    def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
         """Up to `count` proposals, each as soon as it is known, with what happened on the way. Best effort: may yield
-        fewer, never an architecture outside the space. Duplicates are allowed; the search refuses them."""
+        fewer, never an architecture outside the space. Duplicates are allowed; the search refuses them. `plan` is what
+        the supervisor agent wants of this round, where there is one: advice, which code may ignore."""
         ...
 
     def observe(self, finished: Sequence[Finished]) -> None:

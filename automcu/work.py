@@ -6,18 +6,28 @@ from typing import Literal
 
 from automcu.architecture import Candidate
 from automcu.board import Violation
+from automcu.exchange import Exchange
 from automcu.finished import Evaluated, Finished
-from automcu.proposal import ProposalItem
+from automcu.messages import CandidateNote, RecipeChoice, RecipeRequest, RoundPlan, RoundRequest
+from automcu.proposal import Notice, ProposalItem
 from automcu.results import Deployment, Evaluation, FeasibilityReport, TestResult, TrialResult
 
 
 # What an executor can be asked to do -------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """Ask the supervisor agent what the next round of proposals should be."""
+
+    request: RoundRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Propose:
-    """Show `news` to the proposer, then ask it for up to `count` architectures."""
+    """Show `news` to the proposer, then ask it for up to `count` architectures, after `plan` where there is one."""
 
     count: int
     news: tuple[Finished, ...]
+    plan: RoundPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +38,23 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class ChooseRecipe:
+    """Ask the training agent how to train a candidate that fits."""
+
+    candidate: Candidate
+    report: FeasibilityReport
+    request: RecipeRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Train:
-    """Train one candidate; `seconds` is all the time it may take."""
+    """Train one candidate; `seconds` is all the time it may take, `recipe` what the training agent chose, if it was
+    asked."""
 
     candidate: Candidate
     report: FeasibilityReport
     seconds: float = 0.0
+    recipe: RecipeChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +91,35 @@ class Deploy:
         return self.evaluated.candidate
 
 
-Stage = Literal["propose", "check", "train", "evaluate", "test", "deploy"]
-STAGES: tuple[Stage, ...] = ("propose", "check", "train", "evaluate", "test", "deploy")
+Stage = Literal["plan", "propose", "check", "recipe", "train", "evaluate", "test", "deploy"]
+STAGES: tuple[Stage, ...] = ("plan", "propose", "check", "recipe", "train", "evaluate", "test", "deploy")
 
-CandidateWork = Check | Train | Evaluate | Test | Deploy
-Work = Propose | CandidateWork
+CandidateWork = Check | ChooseRecipe | Train | Evaluate | Test | Deploy
+Work = Plan | Propose | CandidateWork
 
 
 # What comes back ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """A role asked its language model. News for the journal and the ledger; the search decides nothing by it."""
+
+    exchange: Exchange
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A role has something to tell the user."""
+
+    notice: Notice
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The supervisor agent's plan."""
+
+    plan: RoundPlan
+
+
 @dataclass(frozen=True, slots=True)
 class Proposed:
     """One item of a proposer's stream."""
@@ -87,9 +129,11 @@ class Proposed:
 
 @dataclass(frozen=True, slots=True)
 class ProposalsEnded:
-    """The proposer has said all it had to say to the last `Propose`."""
+    """The proposer has said all it had to say to the last `Propose`. `cap` is empty, or says which cap of the budget
+    forbids to ask a language model again, which ends the proposing."""
 
     seconds: float
+    cap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +144,14 @@ class Checked:
     report: FeasibilityReport
     violations: tuple[Violation, ...]
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeChosen:
+    """How a candidate is to be trained."""
+
+    candidate_id: int
+    recipe: RecipeChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +168,7 @@ class EvaluationDone:
 
     candidate_id: int
     evaluation: Evaluation
+    note: CandidateNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +197,8 @@ class WorkFailed:
     message: str
 
 
-Result = Checked | Trained | EvaluationDone | TestDone | DeployDone
-Outcome = Proposed | ProposalsEnded | Result | WorkFailed
+Result = Checked | RecipeChosen | Trained | EvaluationDone | TestDone | DeployDone
+Outcome = Exchanged | Noticed | Planned | Proposed | ProposalsEnded | Result | WorkFailed
 
 
 def stage_of(work: Work) -> Stage:
@@ -154,8 +207,10 @@ def stage_of(work: Work) -> Stage:
 
 
 _STAGE: Mapping[type[Work], Stage] = {
+    Plan: "plan",
     Propose: "propose",
     Check: "check",
+    ChooseRecipe: "recipe",
     Train: "train",
     Evaluate: "evaluate",
     Test: "test",

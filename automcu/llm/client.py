@@ -1,12 +1,14 @@
-"""The seam between AutoMCU and a language model: messages and a JSON schema in, one completion or a typed error out.
+"""The seam between AutoMCU and a language model: messages and a JSON schema in; text as it comes, and one completion or
+a typed error, out.
 
-Implementations: `LiteLLMClient` (any provider), `ScriptedLLM` (given replies). Contract suite:
-`tests/contracts/llm.py`. A completion's text is untrusted; `automcu.llm.reply` reads it.
+Implementations: `LiteLLMClient` (any provider), `Fallbacks` (several, in order), `ScriptedLLM` (given replies),
+`ReplayLLM` (a recorded run). Contract suite: `tests/contracts/llm.py`. A completion's text is untrusted;
+`automcu.llm.reply` reads it.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
@@ -26,7 +28,8 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One reply. Tokens are the provider's count (0 when it gives none); `usd` is None when the price is unknown.
+    """One reply. Tokens are the provider's count (0 when it gives none), `tokens_cached` those of `tokens_in` that it
+    read from its cache; `usd` is None when the price is unknown.
 
     `finish` is the provider's finish reason; `seconds` is the wall time of the call, retries included.
     """
@@ -37,6 +40,7 @@ class Completion:
     model: str
     tokens_in: int
     tokens_out: int
+    tokens_cached: int
     usd: float | None
     seconds: float
 
@@ -56,23 +60,60 @@ class TruncatedReply(UnusableReply):
     """The reply ran into `max_tokens`; asking again with more may do."""
 
 
+class SpendingCapReached(LLMError):
+    """The call was not made, because it could have gone over a cap on tokens or money."""
+
+
 class LLM(Protocol):
-    """A language model. `model` names it as the provider does."""
+    """A language model. `model` names it as the provider does; `temperature` and `seed` are what it samples with, None
+    where it takes none."""
 
     @property
     def model(self) -> str:
         """The model's name."""
         ...
 
-    def complete(self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int) -> Completion:
-        """The model's reply to `messages`, which should be one JSON object after `schema` (no promise that it is).
+    @property
+    def temperature(self) -> float | None:
+        """Sampling temperature."""
+        ...
 
-        Raises `LLMError`: `TruncatedReply` or `UnusableReply` when a reply came but not a whole one.
+    @property
+    def seed(self) -> int | None:
+        """Seed of the sampling."""
+        ...
+
+    def stream(
+        self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int
+    ) -> Generator[str, None, Completion]:
+        """The model's reply to `messages`, piece by piece, which should be one JSON object after `schema` (no promise
+        that it is). The generator's value is the completion, whose text is all pieces joined.
+
+        Closing the generator cancels the call. Raises `LLMError`: `TruncatedReply` or `UnusableReply` when a reply came
+        but not a whole one, `SpendingCapReached` when a cap forbids the call.
         """
         ...
 
 
-def request_sha256(model: str, messages: Sequence[Message], schema: Mapping[str, object], max_tokens: int) -> str:
+def complete(llm: LLM, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int) -> Completion:
+    """The whole reply of `llm`, see `LLM.stream`."""
+    stream = llm.stream(messages, schema, max_tokens=max_tokens)
+    while True:
+        try:
+            next(stream)
+        except StopIteration as end:
+            completion: Completion = end.value
+            return completion
+
+
+def request_sha256(
+    model: str,
+    messages: Sequence[Message],
+    schema: Mapping[str, object],
+    max_tokens: int,
+    temperature: float | None,
+    seed: int | None,
+) -> str:
     """Content hash of a request: what a recorded exchange is found by."""
-    request = [model, [asdict(message) for message in messages], schema, max_tokens]
+    request = [model, [asdict(message) for message in messages], schema, max_tokens, temperature, seed]
     return hashlib.sha256(json.dumps(request, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -12,7 +12,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from queue import Empty, SimpleQueue
@@ -54,16 +54,18 @@ class LiteLLMClient:
         """How structure is asked for; goes down for good when the endpoint refuses a response format."""
         self._api_base = api_base
         self._key_variable = key_variable
-        self._temperature = temperature
-        self._seed = seed
+        self.temperature = temperature
+        self.seed = seed
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._attempts = attempts
         self._sleep = sleep
         self._jitter = random.Random(seed)
 
-    def complete(self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int) -> Completion:
-        """The model's reply; see `LLM.complete`."""
+    def stream(
+        self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int
+    ) -> Generator[str, None, Completion]:
+        """The model's reply; see `LLM.stream`."""
         litellm = _litellm()
         key = self._key()
         began = time.monotonic()
@@ -72,8 +74,8 @@ class LiteLLMClient:
                 "model": self.model,
                 "messages": _with_schema(messages, schema, level),
                 "max_tokens": max_tokens,
-                "temperature": self._temperature,
-                "seed": self._seed,
+                "temperature": self.temperature,
+                "seed": self.seed,
                 "api_base": self._api_base,
                 "api_key": key,
                 "drop_params": True,
@@ -87,7 +89,9 @@ class LiteLLMClient:
                     continue
                 raise _explained(litellm, error, self.model) from None
             self.level = level
-            return _completion(response, level, self.model, time.monotonic() - began)
+            completion = _completion(response, level, self.model, time.monotonic() - began)
+            yield completion.text
+            return completion
         raise AssertionError("the last level returns or raises")
 
     def _key(self) -> str | None:
@@ -223,6 +227,7 @@ def _completion(response: Any, level: Level, model: str, seconds: float) -> Comp
         model=model,
         tokens_in=getattr(usage, "prompt_tokens", 0) or 0,
         tokens_out=getattr(usage, "completion_tokens", 0) or 0,
+        tokens_cached=0,
         usd=price or None,  # litellm prices what it does not know at 0
         seconds=seconds,
     )

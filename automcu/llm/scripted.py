@@ -1,20 +1,25 @@
 """A language model that gives the replies it was told to give: for tests, demonstrations and dry runs."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from automcu.errors import ConfigError, LLMError
 from automcu.llm.client import Completion, Message
 
+PIECE_CHARS = 64
 Policy = Callable[[Sequence[Message]], str]
 
 
 class ScriptedLLM:
     """Gives `replies` in their order and then raises `LLMError`; or asks a function of the messages for each reply.
 
-    `asked` holds every conversation it was shown. It counts no tokens and costs nothing that could be known.
+    `asked` holds every conversation it was shown. It counts no tokens and costs nothing that could be known. A reply
+    comes in pieces of `PIECE_CHARS` characters.
     """
+
+    temperature = None
+    seed = None
 
     def __init__(self, replies: Sequence[str] | Policy, model: str = "scripted") -> None:
         self.model = model
@@ -36,8 +41,10 @@ class ScriptedLLM:
             raise ConfigError(f"{path} does not hold a list of strings; write each reply as one string")
         return cls(replies)
 
-    def complete(self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int) -> Completion:
-        """The next reply; see `LLM.complete`."""
+    def stream(
+        self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int
+    ) -> Generator[str, None, Completion]:
+        """The next reply; see `LLM.stream`."""
         turn = len(self.asked)
         self.asked.append(tuple(messages))
         if callable(self._replies):
@@ -46,4 +53,6 @@ class ScriptedLLM:
             text = self._replies[turn]
         else:
             raise LLMError(f"all {turn} scripted replies are used up; add replies to the script or use another LLM")
-        return Completion(text, "stop", "prompt", self.model, tokens_in=0, tokens_out=0, usd=None, seconds=0.0)
+        for start in range(0, len(text), PIECE_CHARS):
+            yield text[start : start + PIECE_CHARS]
+        return Completion(text, "stop", "prompt", self.model, 0, 0, 0, None, 0.0)

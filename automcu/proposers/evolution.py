@@ -20,6 +20,7 @@ from math import prod
 from automcu.architecture import Architecture, Candidate
 from automcu.errors import ConfigError
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
+from automcu.messages import RoundPlan
 from automcu.proposal import Proposal, ProposalItem
 from automcu.proposers.random_search import fresh_random
 from automcu.spaces.space import Space
@@ -71,7 +72,7 @@ class RegularizedEvolution:
         self._ended: set[str] = set()
         self._rejected = 0
 
-    def propose(self, count: int) -> Iterator[ProposalItem]:
+    def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
         """Up to `count` architectures not tried before; fewer once the space is nearly used up."""
         for _ in range(count):
             proposal = self._mutant() or self._chance()

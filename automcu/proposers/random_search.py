@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from automcu.architecture import Architecture
 from automcu.finished import Finished
+from automcu.messages import RoundPlan
 from automcu.proposal import Proposal, ProposalItem
 from automcu.spaces.space import Space
 
@@ -22,7 +23,7 @@ class RandomSearch:
         self._rng = random.Random(seed)
         self._seen: set[str] = set()
 
-    def propose(self, count: int) -> Iterator[ProposalItem]:
+    def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
         """Up to `count` new random architectures."""
         for _ in range(count):
             architecture = fresh_random(self._space, self._rng, self._seen)

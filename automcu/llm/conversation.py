@@ -1,0 +1,158 @@
+"""One role's talk with its model: its own context, its own token budget, and a record of every exchange.
+
+By default a role sees its own earlier turns only. `Transcript` is what they are kept in; giving several roles the same
+one is the paper's ablation of a shared context (arXiv 2605.21560), where every role reads what all others said.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from automcu.errors import LLMError
+from automcu.exchange import Exchange, Role
+from automcu.llm.client import LLM, Completion, Message, SpendingCapReached, UnusableReply, request_sha256
+
+MAX_RECORDED_CHARS = 200_000
+
+
+class Context(Protocol):
+    """Earlier turns that go before a role's next question. Implementations: `Transcript`, and a Ray actor's handle
+    around one for a context that several roles share."""
+
+    def recall(self) -> tuple[Message, ...]:
+        """The turns, oldest first, bounded in size."""
+        ...
+
+    def add(self, turns: Sequence[Message]) -> None:
+        """Remember `turns`, a question and its answer."""
+        ...
+
+
+class Transcript:
+    """The latest turns, at most `max_chars` characters of them; 0 remembers nothing."""
+
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = max_chars
+        self._turns: list[Message] = []
+
+    def recall(self) -> tuple[Message, ...]:
+        """See `Context`."""
+        return tuple(self._turns)
+
+    def add(self, turns: Sequence[Message]) -> None:
+        """See `Context`; the oldest turns are forgotten first, in pairs of question and answer."""
+        self._turns += turns
+        while self._turns and sum(len(turn.content) for turn in self._turns) > self._max_chars:
+            del self._turns[:2]
+
+
+class Conversation:
+    """What role `role` says to `llm` and hears from it.
+
+    A question is a system message and the turns of the present exchange; the context's turns go in between. A reply
+    is at most `max_tokens` long, and all of the role's calls together use at most `token_budget` tokens (None for no
+    limit of its own). `today` gives the date that is recorded.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        llm: LLM,
+        context: Context,
+        *,
+        max_tokens: int,
+        token_budget: int | None = None,
+        today: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.role = role
+        self.llm = llm
+        self.max_tokens = max_tokens
+        self._context = context
+        self._token_budget = token_budget
+        self._today = today
+        self._spent = 0
+        self._exchanges: list[Exchange] = []
+
+    def stream(
+        self, system: str, turns: Sequence[Message], schema: Mapping[str, object], max_tokens: int | None = None
+    ) -> Generator[str, None, Completion]:
+        """The reply, piece by piece; see `LLM.stream`. Whatever comes of the call is recorded."""
+        allowed = max_tokens or self.max_tokens
+        if self._token_budget is not None and self._spent + allowed > self._token_budget:
+            raise LLMError(
+                f"the {self.role} agent has used {self._spent:,} of its {self._token_budget:,} tokens; raise "
+                f"agents.{self.role}.token_budget"
+            )
+        messages = (Message("system", system), *self._context.recall(), *turns)
+        sha256 = request_sha256(
+            self.llm.model, messages, schema, allowed, self.llm.temperature, self.llm.seed
+        )
+        came = ""
+        pieces = self.llm.stream(messages, schema, max_tokens=allowed)
+        try:
+            while True:
+                try:
+                    piece = next(pieces)
+                except StopIteration as end:
+                    completion: Completion = end.value
+                    break
+                came += piece
+                yield piece
+        except UnusableReply as error:
+            self._record(sha256, error.completion, str(error))
+            raise
+        except SpendingCapReached:  # nothing was asked
+            raise
+        except GeneratorExit:  # whoever listened has heard enough
+            self._record(sha256, Completion(came, "", "prompt", self.llm.model, 0, 0, 0, None, 0.0), "cancelled")
+            pieces.close()
+            raise
+        except LLMError as error:
+            self._record(sha256, Completion(came, "", "prompt", self.llm.model, 0, 0, 0, None, 0.0), str(error))
+            raise
+        self._record(sha256, completion, "")
+        self._context.add((*turns, Message("assistant", completion.text)))
+        return completion
+
+    def ask(self, system: str, question: str, schema: Mapping[str, object]) -> str:
+        """The text of the whole reply to one question."""
+        stream = self.stream(system, (Message("user", question),), schema)
+        while True:
+            try:
+                next(stream)
+            except StopIteration as end:
+                completion: Completion = end.value
+                return completion.text
+
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """The exchanges since the last time this was asked."""
+        taken = tuple(self._exchanges)
+        self._exchanges.clear()
+        return taken
+
+    def _record(self, sha256: str, completion: Completion, error: str) -> None:
+        self._spent += completion.tokens_in + completion.tokens_out
+        self._exchanges.append(
+            Exchange(
+                role=self.role,
+                model=completion.model,
+                request_sha256=sha256,
+                reply=printable(completion.text[:MAX_RECORDED_CHARS]),
+                finish=completion.finish,
+                level=completion.level,
+                tokens_in=completion.tokens_in,
+                tokens_out=completion.tokens_out,
+                tokens_cached=completion.tokens_cached,
+                usd=completion.usd,
+                seconds=completion.seconds,
+                temperature=self.llm.temperature,
+                seed=self.llm.seed,
+                date=self._today().isoformat(timespec="seconds"),
+                error=printable(error),
+            )
+        )
+
+
+def printable(text: str) -> str:
+    """`text` fit for UTF-8: halves of surrogate pairs, which JSON lets through, become question marks."""
+    return text.encode(errors="replace").decode()

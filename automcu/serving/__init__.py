@@ -1,0 +1,1 @@
+"""Language models that a run serves for itself, with Ray Serve."""

@@ -42,7 +42,8 @@ class DataConfig(_Section):
 
 
 class BudgetConfig(_Section):
-    """Limits of the network, and of the run: minutes of wall time, trained candidates, proposals."""
+    """Limits of the network, and of the run: minutes of wall time, trained candidates, proposals, and what all language
+    models together may use, tokens in and out and US dollars (null for no limit)."""
 
     ram_kb: PositiveFloat | None
     flash_kb: PositiveFloat | None
@@ -51,6 +52,8 @@ class BudgetConfig(_Section):
     minutes: PositiveFloat
     candidates: PositiveInt
     proposals: PositiveInt
+    tokens: PositiveInt | None
+    usd: PositiveFloat | None
 
 
 class SpaceConfig(_Section):
@@ -73,12 +76,26 @@ class EvolutionConfig(_Section):
     tournament: PositiveInt
 
 
+Mode = Literal["architecture", "edit"]
+
+
 class LLMProposerConfig(_Section):
-    """A language model proposes; with `fallback` evolution takes over a round in which it fails."""
+    """A language model proposes, whole architectures or edits from a menu; with `fallback` evolution takes over a round
+    in which it fails."""
 
     kind: Literal["llm"]
+    mode: Mode
     fallback: bool
-    max_tokens: PositiveInt
+
+
+class HybridConfig(_Section):
+    """A language model makes the first `warm_start` proposals, evolution the others; the model is asked again once
+    `patience` trained candidates were no better than the best."""
+
+    kind: Literal["hybrid"]
+    mode: Mode
+    warm_start: NonNegativeInt
+    patience: PositiveInt
 
 
 class NoLLMConfig(_Section):
@@ -94,17 +111,66 @@ class ScriptedConfig(_Section):
     replies: Annotated[Path, AfterValidator(Path.absolute)]  # read by an actor, whose current folder is another
 
 
-class LiteLLMConfig(_Section):
-    """Any model that litellm reaches. The key comes from the environment variable `key_variable`, never from here."""
+class ReplayConfig(_Section):
+    """The recorded exchanges of the run in folder `run`; `strict` refuses a request that is not among them."""
 
-    kind: Literal["litellm"]
+    kind: Literal["replay"]
+    run: Annotated[Path, AfterValidator(Path.absolute)]
+    strict: bool
+
+
+class ModelConfig(_Section):
+    """A model as litellm names it. The key comes from the environment variable `key_variable`, never from here."""
+
     model: str
     api_base: str | None
     key_variable: str | None
+
+
+class LiteLLMConfig(ModelConfig):
+    """Any model that litellm reaches, how it is asked, and which models are asked in its place while it fails. The
+    limits per minute hold for all roles together, null for none."""
+
+    kind: Literal["litellm"]
     temperature: Annotated[float, Field(ge=0, le=2)]
     timeout_seconds: PositiveFloat
     deadline_seconds: PositiveFloat
     attempts: PositiveInt
+    fallbacks: tuple[ModelConfig, ...]
+    requests_per_minute: PositiveInt | None
+    tokens_per_minute: PositiveInt | None
+
+
+LLMConfig = Annotated[NoLLMConfig | ScriptedConfig | ReplayConfig | LiteLLMConfig, Field(discriminator="kind")]
+
+
+class RoleConfig(_Section):
+    """What a role's model may use: the run's model unless `llm` gives another, `max_tokens` a reply, `token_budget`
+    tokens in all (null for no limit of its own)."""
+
+    llm: LLMConfig | None
+    max_tokens: PositiveInt
+    token_budget: PositiveInt | None
+
+
+class AdvisorConfig(RoleConfig):
+    """A role that code can fill as well: `by` says who does."""
+
+    by: Literal["code", "llm"]
+
+
+class AgentsConfig(_Section):
+    """The agent roles. `context` isolated: each sees its own conversation; shared: all see one, the ablation of the
+    paper. `memory_chars` of earlier turns go before each question."""
+
+    context: Literal["isolated", "shared"]
+    memory_chars: NonNegativeInt
+    intake: AdvisorConfig
+    supervisor: AdvisorConfig
+    proposal: RoleConfig
+    training: AdvisorConfig
+    evaluation: AdvisorConfig
+    deploy: AdvisorConfig
 
 
 class FeasibilityConfig(_Section):
@@ -185,8 +251,11 @@ class RunConfig(_Section):
     board: Board
     budget: BudgetConfig
     space: SpaceConfig
-    proposer: Annotated[RandomConfig | EvolutionConfig | LLMProposerConfig, Field(discriminator="kind")]
-    llm: Annotated[NoLLMConfig | ScriptedConfig | LiteLLMConfig, Field(discriminator="kind")]
+    proposer: Annotated[
+        RandomConfig | EvolutionConfig | LLMProposerConfig | HybridConfig, Field(discriminator="kind")
+    ]
+    llm: LLMConfig
+    agents: AgentsConfig
     feasibility: FeasibilityConfig
     training: TrainingConfig
     search: SearchConfig

@@ -2,7 +2,8 @@
 torch.
 
 A candidate goes check -> train -> evaluate; when the time or the number of candidates is spent, the best one goes on
-to test -> deploy. An executor asks for work (`next_work`), does it, and hands every outcome back (`record`). Outcomes
+to test -> deploy. Where there is a supervisor agent, each round of proposals begins with its plan; where there is a
+training agent, it chooses a recipe between check and train. An executor asks for work (`next_work`), does it, and hands every outcome back (`record`). Outcomes
 may come in any order; each piece of work has exactly one outcome, except `Propose`, whose items arrive one by one
 before its `ProposalsEnded`. `drive` is the whole loop.
 
@@ -19,20 +20,27 @@ from typing import Literal, Protocol
 
 from automcu.architecture import Candidate
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
-from automcu.proposal import Exchange, InvalidProposal, Notice, Proposal, ProposalItem
+from automcu.messages import ConvergenceNote, RecipeRequest, RoundPlan, RoundRequest
+from automcu.proposal import InvalidProposal, Notice, Proposal, ProposalItem
 from automcu.work import (
     STAGES,
     CandidateWork,
     Check,
     Checked,
+    ChooseRecipe,
     Deploy,
     DeployDone,
     Evaluate,
     EvaluationDone,
+    Exchanged,
+    Noticed,
     Outcome,
+    Plan,
+    Planned,
     ProposalsEnded,
     Propose,
     Proposed,
+    RecipeChosen,
     Result,
     Stage,
     Test,
@@ -114,16 +122,30 @@ def drive(search: "Search", executor: Executor, recorders: Sequence[Recorder]) -
 
 
 class Search:
-    """The decisions of one run. `clock` gives the seconds since the run began."""
+    """The decisions of one run. `clock` gives the seconds since the run began. `plans` says that a supervisor agent is
+    to be asked before each round, `recipes` that a training agent is before each training."""
 
     MAX_FRUITLESS_ROUNDS = 20
     """Rounds in a row without one new architecture after which the proposer counts as exhausted."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, limits: Limits, clock: Callable[[], float], *, plans: bool = False, recipes: bool = False
+    ) -> None:
         self.limits = limits
         self.finished: dict[int, Finished] = {}
         self.trouble: str | None = None
-        """Why proposing ended before its time, or None."""
+        """What went wrong so that proposing ended before its time, or None."""
+        self.stopped_by: str | None = None
+        """What ended the proposing in good order before time and candidates were spent, or None."""
+        self._plans = plans
+        self._recipes = recipes
+        self._plan: RoundPlan | None = None
+        self._planning = False
+        self._unplanned = False
+        self._round = 0
+        self._round_best = 0.0
+        self._rounds_without_gain = 0
+        self._notes: list[ConvergenceNote] = []
         self._clock = clock
         self._candidates = 0
         self._seen: set[tuple[str, str]] = set()
@@ -157,17 +179,47 @@ class Search:
         """Work to begin now, at most `room` of each stage; later stages first, so queues drain before they fill."""
         self._retire()
         work: list[Work] = []
-        for stage in ("deploy", "test", "evaluate", "train", "check"):
+        for stage in ("deploy", "test", "evaluate", "train", "recipe", "check"):
             free = room.get(stage, 0)
             if stage == "train":
                 free = min(free, self.limits.max_trained - self._counts["training begun"])
             work += self._take(stage, free)
         if room.get("propose", 0) > 0 and self._wants_proposals():
-            self._proposing, self._fruit = True, False
-            left = self.limits.max_proposals - self._candidates
-            work.append(Propose(min(self.limits.batch, left), tuple(self._news)))
-            self._news.clear()
+            most = min(self.limits.batch, self.limits.max_proposals - self._candidates)
+            if self._plans and self._plan is None and not self._unplanned:
+                if not self._planning and room.get("plan", 0) > 0:
+                    self._planning = True
+                    work.append(Plan(self._round_request(most)))
+            else:
+                self._proposing, self._fruit = True, False
+                count = most if self._plan is None else min(most, self._plan.count)
+                work.append(Propose(count, tuple(self._news), self._plan))
+                self._news.clear()
+                self._plan, self._unplanned = None, False
         return work
+
+    def _round_request(self, most: int) -> RoundRequest:
+        """How the search stands, for the supervisor agent."""
+        best = self.best
+        accuracy = best.evaluation.int8_validation_accuracy if best else 0.0
+        self._rounds_without_gain = 0 if accuracy > self._round_best else self._rounds_without_gain + 1
+        self._round, self._round_best = self._round + 1, accuracy
+        broken = Counter(v.resource for end in self._news if isinstance(end, Rejected) for v in end.violations)
+        return RoundRequest(
+            round=self._round,
+            proposed=self._candidates,
+            feasible=self._counts["feasible"],
+            trained=self._counts["trained"],
+            duplicate=self._counts["duplicate"],
+            best_accuracy=accuracy if best else None,
+            rounds_without_gain=self._rounds_without_gain,
+            over_ram=broken["ram"],
+            over_flash=broken["flash"],
+            over_other=broken["macs"] + broken["latency"],
+            minutes_left=max(0.0, self._search_seconds - self._clock()) / 60,
+            trainings_left=self.limits.max_trained - self._counts["training begun"],
+            most_proposals=most,
+        )
 
     def _take(self, stage: Stage, count: int) -> list[CandidateWork]:
         queue, taken = self._queues[stage], list[CandidateWork]()
@@ -180,6 +232,9 @@ class Search:
             if isinstance(work, Train):
                 work = replace(work, seconds=self._search_seconds - self._clock())
                 self._counts["training begun"] += 1
+            if isinstance(work, ChooseRecipe):
+                work = replace(work, request=replace(work.request, notes=tuple(self._notes)))
+                self._notes.clear()
             self._running.add(work.candidate.id)
             taken.append(work)
         return taken
@@ -201,12 +256,14 @@ class Search:
 
     def _wants_proposals(self) -> bool:
         waiting = sum(
-            isinstance(work, Check) or (isinstance(work, Train) and work.candidate.id not in self._running)
+            isinstance(work, Check | ChooseRecipe)
+            or (isinstance(work, Train) and work.candidate.id not in self._running)
             for work in self._due.values()
         )
         return (
             not self._proposing
             and self.trouble is None
+            and self.stopped_by is None
             and self._candidates < self.limits.max_proposals
             and self._fruitless < self.MAX_FRUITLESS_ROUNDS
             and self._may_train
@@ -216,7 +273,7 @@ class Search:
     def _retire(self) -> None:
         """Give up what can no longer be done, and once everything else has ended choose the winner, or end."""
         if not self._may_train:
-            for stage in ("check", "train"):
+            for stage in ("check", "recipe", "train"):
                 self._skip(stage)
         # The test and the bundle take about as long again as an evaluation.
         out_of_time = self._clock() + 2 * self._longest_evaluation >= self.limits.seconds
@@ -252,10 +309,21 @@ class Search:
         match outcome:
             case Proposed(item):
                 self._record_item(item)
-            case ProposalsEnded():
-                self._proposing = False
+            case Planned(plan):
+                self._planning = False
+                if plan.stop:
+                    self.stopped_by = f"the supervisor agent ({plan.reason})"
+                else:
+                    self._plan = plan
+            case WorkFailed("plan"):
+                self._planning, self._unplanned = False, True
+            case ProposalsEnded(_, cap):
+                self._proposing = self._planning = False
                 self._attempts["propose", None] = 0
                 self._fruitless = 0 if self._fruit else self._fruitless + 1
+                self.stopped_by = self.stopped_by or cap or None
+            case Exchanged() | Noticed():
+                pass
             case WorkFailed(stage, None, retryable, message):
                 self._proposing = False
                 self._attempts[stage, None] += 1
@@ -282,7 +350,7 @@ class Search:
                 self._queue(Check(Candidate(self._candidates, architecture, origin)))
             case InvalidProposal():
                 self._counts["invalid"] += 1
-            case Exchange() | Notice():
+            case Notice():
                 pass
 
     def _record_failure(self, failure: WorkFailed) -> None:
@@ -295,6 +363,8 @@ class Search:
             if stage == "train":
                 self._counts["training begun"] -= 1
             self._queue(work)
+        elif isinstance(work, ChooseRecipe):  # the configured recipe will do
+            self._queue(Train(work.candidate, work.report))
         else:
             cause: Literal["infrastructure", "candidate"] = "infrastructure" if failure.retryable else "candidate"
             self._finish(Failed(work.candidate, stage, cause, failure.message))
@@ -307,18 +377,25 @@ class Search:
                     self._finish(Rejected(candidate, report, violations))
                 else:
                     self._counts["feasible"] += 1
-                    self._queue(Train(candidate, report))
-            case Train(candidate, report), Trained(_, trial):
+                    request = RecipeRequest(candidate.id, report.macs, report.weights_bytes, ())
+                    self._queue(
+                        ChooseRecipe(candidate, report, request) if self._recipes else Train(candidate, report)
+                    )
+            case ChooseRecipe(candidate, report), RecipeChosen(_, recipe):
+                self._queue(Train(candidate, report, recipe=recipe))
+            case Train(candidate, report, _, recipe), Trained(_, trial):
                 self._counts["trained"] += 1
                 self._trial_seconds.append(trial.seconds)
+                if self._recipes:
+                    self._notes.append(convergence_note(candidate.id, trial, recipe))
                 if trial.ended == "scheduler":
                     self._finish(Stopped(candidate, report, trial))
                 else:
                     self._queue(Evaluate(candidate, report, trial))
-            case Evaluate(candidate, report, trial), EvaluationDone(_, evaluation):
+            case Evaluate(candidate, report, trial), EvaluationDone(_, evaluation, note):
                 self._counts["evaluated"] += 1
                 self._longest_evaluation = max(self._longest_evaluation, evaluation.seconds)
-                self._finish(Evaluated(candidate, report, trial, evaluation))
+                self._finish(Evaluated(candidate, report, trial, evaluation, note))
             case Test(evaluated), TestDone(_, test):
                 self._queue(Deploy(evaluated, test))
             case Deploy(evaluated, test), DeployDone(_, deployment):
@@ -345,7 +422,7 @@ class Search:
                     if isinstance(end, Evaluated):
                         self._queue(Test(end))
             self.record(outcome)
-        self._proposing = False
+        self._proposing = self._planning = False
         self._news = list(self.finished.values())
 
     # ---- how it stands ---------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ class Exchange:
     Tokens are the provider's count; `tokens_cached` of `tokens_in` were read from its cache. `usd` is None when the
     price is unknown. `level` is how structure was asked for: `schema`, `json` or `prompt`. `finish` is the provider's
     finish reason. `temperature` and `seed` are what was asked for, None where the model takes none. `date` is the UTC
-    time of the call in ISO 8601. `request_sha256` is `automcu.llm.client.request_sha256` of the request.
+    time of the call in ISO 8601. `request_sha256` and `message_hashes` are those of `automcu.llm.client`.
     """
 
     role: Role
@@ -32,3 +32,4 @@ class Exchange:
     seed: int | None
     date: str
     error: str
+    message_hashes: tuple[str, ...] = ()

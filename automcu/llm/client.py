@@ -60,8 +60,16 @@ class TruncatedReply(UnusableReply):
     """The reply ran into `max_tokens`; asking again with more may do."""
 
 
-class SpendingCapReached(LLMError):
+class EndsTheRun(LLMError):
+    """Nothing was asked, and code must not step in: whoever asked lets this through, and the proposing ends."""
+
+
+class SpendingCapReached(EndsTheRun):
     """The call was not made, because it could have gone over a cap on tokens or money."""
+
+
+class UnseenRequest(EndsTheRun):
+    """A run that is replayed strictly asked what the recorded one did not ask."""
 
 
 class LLM(Protocol):
@@ -106,14 +114,16 @@ def complete(llm: LLM, messages: Sequence[Message], schema: Mapping[str, object]
             return completion
 
 
-def request_sha256(
-    model: str,
-    messages: Sequence[Message],
-    schema: Mapping[str, object],
-    max_tokens: int,
-    temperature: float | None,
-    seed: int | None,
-) -> str:
-    """Content hash of a request: what a recorded exchange is found by."""
-    request = [model, [asdict(message) for message in messages], schema, max_tokens, temperature, seed]
+def request_sha256(messages: Sequence[Message], schema: Mapping[str, object], max_tokens: int) -> str:
+    """Content hash of what was asked: what a recorded exchange is found by. Which model answered, and what it sampled
+    with, stand beside it in the record."""
+    request = [[asdict(message) for message in messages], schema, max_tokens]
     return hashlib.sha256(json.dumps(request, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def message_hashes(messages: Sequence[Message]) -> tuple[str, ...]:
+    """A short hash a message: tells where two requests differ."""
+    return tuple(
+        hashlib.sha256(f"{message.role} {message.content}".encode(errors="surrogatepass")).hexdigest()[:12]
+        for message in messages
+    )

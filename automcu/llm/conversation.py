@@ -4,13 +4,23 @@ By default a role sees its own earlier turns only. `Transcript` is what they are
 one is the paper's ablation of a shared context (arXiv 2605.21560), where every role reads what all others said.
 """
 
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from automcu.errors import LLMError
 from automcu.exchange import Exchange, Role
-from automcu.llm.client import LLM, Completion, Message, SpendingCapReached, UnusableReply, request_sha256
+from automcu.llm.client import (
+    LLM,
+    Completion,
+    EndsTheRun,
+    Message,
+    UnusableReply,
+    message_hashes,
+    request_sha256,
+)
 
 MAX_RECORDED_CHARS = 200_000
 
@@ -84,33 +94,37 @@ class Conversation:
                 f"agents.{self.role}.token_budget"
             )
         messages = (Message("system", system), *self._context.recall(), *turns)
-        sha256 = request_sha256(
-            self.llm.model, messages, schema, allowed, self.llm.temperature, self.llm.seed
-        )
+        request = request_sha256(messages, schema, allowed), message_hashes(messages)
+        began = time.monotonic()
         came = ""
+
+        def nothing_whole() -> Completion:
+            seconds = time.monotonic() - began
+            return Completion(came, "", "prompt", self.llm.model, 0, 0, 0, None, seconds)
+
         pieces = self.llm.stream(messages, schema, max_tokens=allowed)
         try:
             while True:
                 try:
-                    piece = next(pieces)
+                    piece = printable(next(pieces))
                 except StopIteration as end:
-                    completion: Completion = end.value
+                    completion: Completion = replace(end.value, text=printable(end.value.text))
                     break
                 came += piece
                 yield piece
         except UnusableReply as error:
-            self._record(sha256, error.completion, str(error))
+            self._record(request, error.completion, str(error))
             raise
-        except SpendingCapReached:  # nothing was asked
+        except EndsTheRun:  # nothing was asked
             raise
         except GeneratorExit:  # whoever listened has heard enough
-            self._record(sha256, Completion(came, "", "prompt", self.llm.model, 0, 0, 0, None, 0.0), "cancelled")
+            self._record(request, nothing_whole(), "cancelled")
             pieces.close()
             raise
         except LLMError as error:
-            self._record(sha256, Completion(came, "", "prompt", self.llm.model, 0, 0, 0, None, 0.0), str(error))
+            self._record(request, nothing_whole(), str(error))
             raise
-        self._record(sha256, completion, "")
+        self._record(request, completion, "")
         self._context.add((*turns, Message("assistant", completion.text)))
         return completion
 
@@ -130,13 +144,13 @@ class Conversation:
         self._exchanges.clear()
         return taken
 
-    def _record(self, sha256: str, completion: Completion, error: str) -> None:
+    def _record(self, request: tuple[str, tuple[str, ...]], completion: Completion, error: str) -> None:
         self._spent += completion.tokens_in + completion.tokens_out
         self._exchanges.append(
             Exchange(
                 role=self.role,
                 model=completion.model,
-                request_sha256=sha256,
+                request_sha256=request[0],
                 reply=printable(completion.text[:MAX_RECORDED_CHARS]),
                 finish=completion.finish,
                 level=completion.level,
@@ -149,6 +163,7 @@ class Conversation:
                 seed=self.llm.seed,
                 date=self._today().isoformat(timespec="seconds"),
                 error=printable(error),
+                message_hashes=request[1],
             )
         )
 

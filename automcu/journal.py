@@ -17,19 +17,24 @@ from typing import IO, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from automcu.errors import OutputError
+from automcu.exchange import Exchange, Role
 from automcu.work import (
     Checked,
     DeployDone,
     EvaluationDone,
+    Exchanged,
+    Noticed,
     Outcome,
+    Planned,
     ProposalsEnded,
     Proposed,
+    RecipeChosen,
     TestDone,
     Trained,
     WorkFailed,
 )
 
-VERSION = 2
+VERSION = 3
 T = TypeVar("T")
 
 
@@ -58,9 +63,13 @@ _KINDS: Mapping[str, type[Event]] = {
     for kind in (
         Header,
         Ended,
+        Exchanged,
+        Noticed,
+        Planned,
         Proposed,
         ProposalsEnded,
         Checked,
+        RecipeChosen,
         Trained,
         EvaluationDone,
         TestDone,
@@ -152,6 +161,13 @@ def read_journal(path: Path) -> Iterator[Entry]:
                 "read it with the AutoMCU version named in its first line"
             )
         yield Entry(seconds, event)
+
+
+def exchanges_of(path: Path, role: Role | None = None) -> Iterator[Exchange]:
+    """A role's stream, or everyone's: the calls of language models in a journal, in order. Raises as `read_journal`."""
+    for entry in read_journal(path):
+        if isinstance(entry.event, Exchanged) and role in (None, entry.event.exchange.role):
+            yield entry.event.exchange
 
 
 def _read_lines(path: Path) -> list[bytes]:

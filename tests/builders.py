@@ -4,6 +4,7 @@ from typing import Any
 
 from automcu.architecture import Architecture, Candidate
 from automcu.board import Board, MemoryRegion, Uart
+from automcu.exchange import Exchange, Role
 from automcu.results import Deployment, EpochPoint, Evaluation, FeasibilityReport, Measurement, TestResult, TrialResult
 
 
@@ -90,6 +91,28 @@ def measurement() -> Measurement:
         toolchain="zig 0.17.1",
         image_sha256="0" * 64,
     )
+
+
+def exchange(role: Role = "proposal", **given: Any) -> Exchange:
+    """A call that went well, as a test that cares for what it gives only wants it."""
+    facts: dict[str, Any] = {
+        "model": "m",
+        "request_sha256": "0" * 64,
+        "reply": "{}",
+        "finish": "stop",
+        "level": "schema",
+        "tokens_in": 1_000,
+        "tokens_out": 100,
+        "tokens_cached": 0,
+        "usd": None,
+        "seconds": 2.0,
+        "temperature": None,
+        "seed": None,
+        "date": "2026-01-31T00:00:00+00:00",
+        "error": "",
+        "message_hashes": ("0" * 12, "1" * 12),
+    }
+    return Exchange(role, **{**facts, **given})
 
 
 test_result.__test__ = False  # type: ignore[attr-defined]

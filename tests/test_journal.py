@@ -1,6 +1,7 @@
 """The journal: what is written comes back, torn tails are dropped, damage is told."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -8,30 +9,40 @@ from hypothesis import strategies as st
 
 from automcu.board import Violation
 from automcu.errors import OutputError
-from automcu.journal import VERSION, Ended, Entry, Event, Header, Journal, read_journal
-from automcu.proposal import Exchange, InvalidProposal, Notice, Proposal
+from automcu.journal import _KINDS, VERSION, Ended, Entry, Event, Header, Journal, exchanges_of, read_journal
+from automcu.messages import CandidateNote, RecipeChoice, RoundPlan
+from automcu.proposal import InvalidProposal, Notice, Proposal
 from automcu.work import (
     Checked,
     DeployDone,
     EvaluationDone,
+    Exchanged,
+    Noticed,
+    Planned,
     ProposalsEnded,
     Proposed,
+    RecipeChosen,
     TestDone,
     Trained,
     WorkFailed,
 )
-from tests.builders import architecture, deployment, evaluation, report, test_result, trial
+from tests.builders import architecture, deployment, evaluation, exchange, report, test_result, trial
 
 EVENTS: tuple[Event, ...] = (
     Header(VERSION, {"seed": 1, "task": {"name": "x"}}, 1, None, {"ray": "2"}),
     Proposed(Proposal(architecture(1), "test")),
     Proposed(InvalidProposal('{"stages": "ü"}', "not a list")),
-    Proposed(Exchange("m", "0" * 64, "reply\nwith lines", "stop", "schema", 10, 20, None, 0.5)),
-    Proposed(Notice("the LLM is down")),
+    Exchanged(exchange(reply="reply\nwith lines ü 字", usd=0.0123)),
+    Exchanged(exchange("supervisor", temperature=0.8, seed=7, error="refused; ask another")),
+    Noticed(Notice("the LLM is down")),
+    Planned(RoundPlan(4, "less_ram", False, "most broke the RAM limit")),
+    RecipeChosen(1, RecipeChoice(0.5, 1.0, 0.1)),
     ProposalsEnded(0.25),
+    ProposalsEnded(0.25, "budget.usd is spent"),
     Checked(1, report(), (Violation("ram", 10, 20, "stem"),), 0.001),
     Trained(1, trial()),
     EvaluationDone(1, evaluation()),
+    EvaluationDone(2, evaluation(), CandidateNote(2, "capacity", "wider", "few channels")),
     TestDone(1, test_result()),
     DeployDone(1, deployment()),
     WorkFailed("train", 1, True, "killed"),
@@ -48,6 +59,7 @@ def write(path: Path, events: tuple[Event, ...]) -> None:
 
 
 def test_every_kind_of_event_comes_back_equal(tmp_path: Path) -> None:
+    assert {type(event) for event in EVENTS} == {*_KINDS.values()} == {*get_args(Event)}
     write(tmp_path / "journal.jsonl", EVENTS)
     assert list(read_journal(tmp_path / "journal.jsonl")) == [Entry(1.5, event) for event in EVENTS]
 
@@ -78,8 +90,18 @@ def test_damage_before_the_end_is_an_error_that_names_the_line(tmp_path: Path, l
         list(read_journal(path))
 
 
-def test_another_version_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "journal.jsonl", (Header(VERSION + 1, {}, 0, None, {}),))
+def test_each_role_has_a_stream_of_its_own(tmp_path: Path) -> None:
+    asked = [exchange(role, reply=str(n)) for n, role in enumerate(("proposal", "training", "proposal"))]
+    write(tmp_path / "journal.jsonl", (*EVENTS[:3], *map(Exchanged, asked), Ended(0, "")))
+    path = tmp_path / "journal.jsonl"
+    assert list(exchanges_of(path)) == asked
+    assert list(exchanges_of(path, "proposal")) == [asked[0], asked[2]]
+    assert list(exchanges_of(path, "intake")) == []
+
+
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+def test_another_version_is_refused(tmp_path: Path, version: int) -> None:
+    write(tmp_path / "journal.jsonl", (Header(version, {}, 0, None, {}),))
     with pytest.raises(OutputError, match="version"):
         list(read_journal(tmp_path / "journal.jsonl"))
 

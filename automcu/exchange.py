@@ -6,6 +6,9 @@ from typing import Literal
 Role = Literal["intake", "supervisor", "proposal", "training", "evaluation", "deploy"]
 """The agent roles; each has a conversation, a memory, a budget and a stream of exchanges of its own."""
 
+CANCELLED = "given up: whoever listened had heard enough"
+"""The `error` of a call that was ended from this side while the reply was still coming."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:

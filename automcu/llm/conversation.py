@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from automcu.errors import LLMError
-from automcu.exchange import Exchange, Role
+from automcu.exchange import CANCELLED, Exchange, Role
 from automcu.llm.client import (
     LLM,
     Completion,
@@ -118,7 +118,7 @@ class Conversation:
         except EndsTheRun:  # nothing was asked
             raise
         except GeneratorExit:  # whoever listened has heard enough
-            self._record(request, nothing_whole(), "cancelled")
+            self._record(request, nothing_whole(), CANCELLED)
             pieces.close()
             raise
         except LLMError as error:

@@ -1,0 +1,177 @@
+"""What a run costs: calls, tokens, dollars and seconds of every role, how long a language model was down, and the
+seconds of the stages. A recorder beside the journal; it decides nothing."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from automcu.exchange import CANCELLED, Exchange, Role
+from automcu.proposal import Proposal
+from automcu.work import (
+    Checked,
+    DeployDone,
+    EvaluationDone,
+    Exchanged,
+    Outcome,
+    ProposalsEnded,
+    Proposed,
+    Stage,
+    TestDone,
+    Trained,
+    WorkFailed,
+)
+
+LLM_ORIGIN = "llm"
+"""How the origin of a proposal begins when a language model made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCosts:
+    """A role's calls of its models. `failed` of the `calls` brought no usable text. Tokens are
+    the providers' counts. `usd` is None when a call that brought text has no known price; one that brought none is
+    taken to be free. `seconds` is waiting time. `down_seconds` is how long the model gave nothing usable, from the
+    first call that failed to the next one that did not, or to the end."""
+
+    role: Role
+    calls: int = 0
+    failed: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    usd: float | None = 0.0
+    seconds: float = 0.0
+    down_seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """In and out."""
+        return self.tokens_in + self.tokens_out
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a run has cost. `substitutes` are proposals that code made while the proposal agent's model was down;
+    `stage_seconds` is what the work of each stage took, added up over all processes."""
+
+    roles: tuple[RoleCosts, ...]
+    substitutes: int
+    stage_seconds: tuple[tuple[Stage, float], ...]
+
+    @property
+    def calls(self) -> int:
+        """Of all roles."""
+        return sum(role.calls for role in self.roles)
+
+    @property
+    def failed(self) -> int:
+        """Calls that brought no usable text, of all roles."""
+        return sum(role.failed for role in self.roles)
+
+    @property
+    def tokens(self) -> int:
+        """In and out, of all roles."""
+        return sum(role.tokens for role in self.roles)
+
+    @property
+    def usd(self) -> float | None:
+        """Of all roles, None when one is unknown."""
+        known = [role.usd for role in self.roles if role.usd is not None]
+        return sum(known) if len(known) == len(self.roles) else None
+
+
+@dataclass(slots=True)
+class _Round:
+    """One round of proposals: when the proposal agent's model was first asked, and who made how many."""
+
+    asked: float | None = None
+    by_llm: int = 0
+    by_code: int = 0
+
+
+class Ledger:
+    """A recorder that adds up what outcomes cost; `clock` gives the seconds since the run began.
+
+    The proposal agent's model counts as down from the first call of a round in which it gave no architecture of the
+    space until it gives one, whatever the reason; that of any other role from a failed call to a good one.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._roles: dict[Role, RoleCosts] = {}
+        self._down_since: dict[Role, float] = {}
+        self._stage_seconds: defaultdict[Stage, float] = defaultdict(float)
+        self._round = _Round()
+        self._substitutes = 0
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Add `outcome`."""
+        match outcome:
+            case Exchanged(exchange):
+                self._add(exchange)
+            case Proposed(Proposal(_, origin)):
+                by_llm = origin.startswith(LLM_ORIGIN)
+                self._round.by_llm += by_llm
+                self._round.by_code += not by_llm
+                if by_llm:
+                    self._up("proposal")
+            case ProposalsEnded(seconds):
+                self._stage_seconds["propose"] += seconds
+                self._end_round()
+            case WorkFailed("propose"):
+                self._end_round()
+            case Checked(seconds=seconds):
+                self._stage_seconds["check"] += seconds
+            case Trained(_, trial):
+                self._stage_seconds["train"] += trial.seconds
+            case EvaluationDone(_, evaluation):
+                self._stage_seconds["evaluate"] += evaluation.seconds
+            case TestDone(_, test):
+                self._stage_seconds["test"] += test.seconds
+            case DeployDone(_, deployment):
+                self._stage_seconds["deploy"] += deployment.seconds
+
+    def costs(self) -> Costs:
+        """What has been added up until now."""
+        return Costs(
+            tuple(self._down_until_now(self._roles[role]) for role in sorted(self._roles)),
+            self._substitutes,
+            tuple(self._stage_seconds.items()),
+        )
+
+    def _add(self, exchange: Exchange) -> None:
+        role, so_far = exchange.role, self._roles.get(exchange.role, RoleCosts(exchange.role))
+        failed = exchange.error not in ("", CANCELLED)
+        usd = 0.0 if failed and not (exchange.reply or exchange.finish) else exchange.usd
+        self._roles[role] = replace(
+            so_far,
+            calls=so_far.calls + 1,
+            failed=so_far.failed + failed,
+            tokens_in=so_far.tokens_in + exchange.tokens_in,
+            tokens_out=so_far.tokens_out + exchange.tokens_out,
+            tokens_cached=so_far.tokens_cached + exchange.tokens_cached,
+            usd=None if usd is None or so_far.usd is None else so_far.usd + usd,
+            seconds=so_far.seconds + exchange.seconds,
+        )
+        began = self._clock() - exchange.seconds
+        if role == "proposal":
+            self._round.asked = began if self._round.asked is None else self._round.asked
+        elif failed:
+            self._down_since.setdefault(role, began)
+        else:
+            self._up(role)
+
+    def _end_round(self) -> None:
+        ended, self._round = self._round, _Round()
+        if ended.asked is not None and not ended.by_llm:
+            self._down_since.setdefault("proposal", ended.asked)
+        if "proposal" in self._down_since:
+            self._substitutes += ended.by_code
+
+    def _up(self, role: Role) -> None:
+        if role in self._down_since:
+            self._roles[role] = self._down_until_now(self._roles[role])
+            del self._down_since[role]
+
+    def _down_until_now(self, costs: RoleCosts) -> RoleCosts:
+        now = self._clock()
+        return replace(costs, down_seconds=costs.down_seconds + now - self._down_since.get(costs.role, now))

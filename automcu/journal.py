@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from automcu.errors import OutputError
 from automcu.exchange import Exchange, Role
+from automcu.redaction import redacted_json
 from automcu.work import (
     Checked,
     DeployDone,
@@ -101,12 +102,12 @@ class Journal:
         self._file: IO[bytes] = _guarded(path, lambda: _open(path))
 
     def __call__(self, event: Event) -> None:
-        """Append one event."""
+        """Append one event, without what in it looks like a key."""
         kind = type(event).__name__
         line = b'{"seconds":%.3f,"kind":"%s","event":%s}\n' % (
             self._clock(),
             kind.encode(),
-            _adapter(kind).dump_json(event),
+            redacted_json(_adapter(kind).dump_json(event)),
         )
         _guarded(self.path, lambda: (self._file.write(line), self._file.flush()))
 

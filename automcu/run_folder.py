@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from automcu.errors import OutputError
+from automcu.redaction import redacted, redacted_json
 
 
 class RunFolder:
@@ -26,8 +27,15 @@ class RunFolder:
             raise _refused(path, error) from error
 
     def write(self, name: str, content: bytes) -> Path:
-        """Put a file in place as a whole: readers see the old content or the new, never a part. Returns its path."""
+        """Put a file in place as a whole: readers see the old content or the new, never a part. Returns its path.
+
+        What looks like a key is taken out of texts first."""
         target = self.path / name
+        match target.suffix:
+            case ".json":
+                content = redacted_json(content)
+            case ".md" | ".txt":
+                content = redacted(content.decode()).encode()
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 from automcu.errors import LLMError
 from automcu.llm.client import Completion, Level, Message, TruncatedReply, UnusableReply
+from automcu.redaction import redacted
 
 _LADDER: tuple[Level, ...] = ("schema", "json", "prompt")
 _RETRIED_STATUS = frozenset({408, 409, 429})
@@ -259,15 +259,3 @@ def _explained(litellm: ModuleType, error: Exception, model: str) -> LLMError:
         remedy = _REMEDIES.get(status or 0, "check the llm settings")
     reason = " ".join(redacted(str(error) or type(error).__name__).split())[:300]
     return LLMError(f"{model} cannot be used ({reason}); {remedy}")
-
-
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
-_SECRET_FORM = re.compile(r"(?i)\bsk-[\w-]{8,}|\bAIza[\w-]{20,}|(?<=bearer )\S+|(?<=[?&]key=)[^&\s'\"]+")
-
-
-def redacted(text: str) -> str:
-    """`text` without the values of the environment's secrets and without whatever looks like a key."""
-    for name, value in os.environ.items():
-        if len(value) >= 8 and _SECRET_NAME.search(name):
-            text = text.replace(value, "[redacted]")
-    return _SECRET_FORM.sub("[redacted]", text)

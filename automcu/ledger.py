@@ -3,7 +3,7 @@ seconds of the stages. A recorder beside the journal; it decides nothing."""
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from automcu.exchange import CANCELLED, Exchange, Role
 from automcu.proposal import Proposal
@@ -26,13 +26,11 @@ LLM_ORIGIN = "llm"
 
 
 @dataclass(frozen=True, slots=True)
-class RoleCosts:
-    """A role's calls of its models. `failed` of the `calls` brought no usable text. Tokens are
-    the providers' counts. `usd` is None when a call that brought text has no known price; one that brought none is
-    taken to be free. `seconds` is waiting time. `down_seconds` is how long the model gave nothing usable, from the
-    first call that failed to the next one that did not, or to the end."""
+class Calls:
+    """Calls of language models, added up. `failed` of them brought no usable text. Tokens are the providers' counts.
+    `usd` is None when a call that brought text has no known price; one that brought none is taken to be free.
+    `seconds` is the time waited for them."""
 
-    role: Role
     calls: int = 0
     failed: int = 0
     tokens_in: int = 0
@@ -40,12 +38,45 @@ class RoleCosts:
     tokens_cached: int = 0
     usd: float | None = 0.0
     seconds: float = 0.0
-    down_seconds: float = 0.0
 
     @property
     def tokens(self) -> int:
         """In and out."""
         return self.tokens_in + self.tokens_out
+
+    def __add__(self, other: "Calls") -> "Calls":
+        return Calls(
+            calls=self.calls + other.calls,
+            failed=self.failed + other.failed,
+            tokens_in=self.tokens_in + other.tokens_in,
+            tokens_out=self.tokens_out + other.tokens_out,
+            tokens_cached=self.tokens_cached + other.tokens_cached,
+            usd=None if self.usd is None or other.usd is None else self.usd + other.usd,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+def calls_of(exchange: Exchange) -> Calls:
+    """One call."""
+    failed = exchange.error not in ("", CANCELLED)
+    return Calls(
+        calls=1,
+        failed=int(failed),
+        tokens_in=exchange.tokens_in,
+        tokens_out=exchange.tokens_out,
+        tokens_cached=exchange.tokens_cached,
+        usd=0.0 if failed and not (exchange.reply or exchange.finish) else exchange.usd,
+        seconds=exchange.seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCosts:
+    """A role's calls. `down_seconds` is how long its model gave nothing usable, see `Ledger`."""
+
+    role: Role
+    calls: Calls
+    down_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +89,9 @@ class Costs:
     stage_seconds: tuple[tuple[Stage, float], ...]
 
     @property
-    def calls(self) -> int:
+    def total(self) -> Calls:
         """Of all roles."""
-        return sum(role.calls for role in self.roles)
-
-    @property
-    def failed(self) -> int:
-        """Calls that brought no usable text, of all roles."""
-        return sum(role.failed for role in self.roles)
-
-    @property
-    def tokens(self) -> int:
-        """In and out, of all roles."""
-        return sum(role.tokens for role in self.roles)
-
-    @property
-    def usd(self) -> float | None:
-        """Of all roles, None when one is unknown."""
-        known = [role.usd for role in self.roles if role.usd is not None]
-        return sum(known) if len(known) == len(self.roles) else None
+        return sum((role.calls for role in self.roles), Calls())
 
 
 @dataclass(slots=True)
@@ -97,8 +112,9 @@ class Ledger:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._roles: dict[Role, RoleCosts] = {}
+        self._calls: dict[Role, Calls] = {}
         self._down_since: dict[Role, float] = {}
+        self._down_seconds: defaultdict[Role, float] = defaultdict(float)
         self._stage_seconds: defaultdict[Stage, float] = defaultdict(float)
         self._round = _Round()
         self._substitutes = 0
@@ -132,30 +148,23 @@ class Ledger:
 
     def costs(self) -> Costs:
         """What has been added up until now."""
+        now = self._clock()
         return Costs(
-            tuple(self._down_until_now(self._roles[role]) for role in sorted(self._roles)),
+            tuple(
+                RoleCosts(role, self._calls[role], self._down_seconds[role] + now - self._down_since.get(role, now))
+                for role in sorted(self._calls)
+            ),
             self._substitutes,
             tuple(self._stage_seconds.items()),
         )
 
     def _add(self, exchange: Exchange) -> None:
-        role, so_far = exchange.role, self._roles.get(exchange.role, RoleCosts(exchange.role))
-        failed = exchange.error not in ("", CANCELLED)
-        usd = 0.0 if failed and not (exchange.reply or exchange.finish) else exchange.usd
-        self._roles[role] = replace(
-            so_far,
-            calls=so_far.calls + 1,
-            failed=so_far.failed + failed,
-            tokens_in=so_far.tokens_in + exchange.tokens_in,
-            tokens_out=so_far.tokens_out + exchange.tokens_out,
-            tokens_cached=so_far.tokens_cached + exchange.tokens_cached,
-            usd=None if usd is None or so_far.usd is None else so_far.usd + usd,
-            seconds=so_far.seconds + exchange.seconds,
-        )
+        role, call = exchange.role, calls_of(exchange)
+        self._calls[role] = self._calls.get(role, Calls()) + call
         began = self._clock() - exchange.seconds
         if role == "proposal":
             self._round.asked = began if self._round.asked is None else self._round.asked
-        elif failed:
+        elif call.failed:
             self._down_since.setdefault(role, began)
         else:
             self._up(role)
@@ -168,10 +177,5 @@ class Ledger:
             self._substitutes += ended.by_code
 
     def _up(self, role: Role) -> None:
-        if role in self._down_since:
-            self._roles[role] = self._down_until_now(self._roles[role])
-            del self._down_since[role]
-
-    def _down_until_now(self, costs: RoleCosts) -> RoleCosts:
         now = self._clock()
-        return replace(costs, down_seconds=costs.down_seconds + now - self._down_since.get(costs.role, now))
+        self._down_seconds[role] += now - self._down_since.pop(role, now)

@@ -4,6 +4,7 @@ journal.jsonl              every event, see `automcu.journal`
 run.json                   configuration, seed, versions: what it takes to run it again
 candidates/ID/             weights.safetensors, model_int8.tflite of a trained candidate
 candidates.parquet         a row per candidate
+costs.parquet              a row per agent role, and one for the run
 summary.md, pareto.png     the result for people
 best/                      the bundle of the deployed network
 """

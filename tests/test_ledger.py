@@ -56,13 +56,15 @@ def test_sums_are_those_of_the_exchanges(made: list) -> None:
     assert [role.role for role in costs.roles] == sorted({one.role for one in made})
     for role in costs.roles:
         its = [one for one in made if one.role == role.role]
-        assert role.calls == len(its) and role.failed == sum(one.error == "down; start it" for one in its)
-        assert role.tokens == sum(one.tokens_in + one.tokens_out for one in its)
-        assert role.tokens_cached == sum(one.tokens_cached for one in its)
-        assert role.seconds == sum(one.seconds for one in its)
-        assert role.usd == (None if any(one.usd is None for one in its) else sum(one.usd for one in its))
-    assert (costs.usd is None) == any(one.usd is None for one in made)
-    assert costs.calls == len(made) and costs.tokens == sum(one.tokens_in + one.tokens_out for one in made)
+        calls = role.calls
+        assert calls.calls == len(its) and calls.failed == sum(one.error == "down; start it" for one in its)
+        assert calls.tokens == sum(one.tokens_in + one.tokens_out for one in its)
+        assert calls.tokens_cached == sum(one.tokens_cached for one in its)
+        assert calls.seconds == sum(one.seconds for one in its)
+        assert calls.usd == (None if any(one.usd is None for one in its) else sum(one.usd for one in its))
+    total = costs.total
+    assert (total.usd is None) == any(one.usd is None for one in made)
+    assert total.calls == len(made) and total.tokens == sum(one.tokens_in + one.tokens_out for one in made)
 
 
 def test_dollars_are_unknown_after_one_call_that_may_have_cost_some() -> None:
@@ -71,7 +73,7 @@ def test_dollars_are_unknown_after_one_call_that_may_have_cost_some() -> None:
     given_up, cut = exchange(error=CANCELLED, **nothing), exchange(error="cut off; allow more", finish="length")
 
     def usd(*made: object) -> float | None:
-        return costs_of([(1.0, Exchanged(one)) for one in made], 2.0).usd  # type: ignore[arg-type]
+        return costs_of([(1.0, Exchanged(one)) for one in made], 2.0).total.usd  # type: ignore[arg-type]
 
     assert usd() == 0.0 and usd(priced, refused, priced) == 0.5
     assert usd(priced, given_up) is None and usd(cut, priced) is None

@@ -2,20 +2,25 @@
 
 from collections.abc import Callable
 
+from automcu.messages import RecipeChoice, RoundPlan
 from automcu.proposal import Notice
+from automcu.redaction import redacted
 from automcu.results import Deployment, EpochPoint
 from automcu.search import Search
 from automcu.work import (
     DeployDone,
     EvaluationDone,
+    Noticed,
     Outcome,
-    Proposed,
+    Planned,
+    RecipeChosen,
     TestDone,
     Trained,
     WorkFailed,
 )
 
 FUNNEL_SECONDS = 10.0
+_USUAL_RECIPE = RecipeChoice(1.0, 1.0, 0.1)  # as it is configured: not worth a line
 
 
 def _board_said(deployment: Deployment) -> str:
@@ -25,6 +30,19 @@ def _board_said(deployment: Deployment) -> str:
     return (
         f"run on the {measured.link} board: {measured.matching} of {measured.checked} outputs equal byte for byte, "
         f"{measured.ticks:,} {measured.unit} an inference"
+    )
+
+
+def _planned(plan: RoundPlan) -> str:
+    if plan.stop:
+        return f"the supervisor agent ends the proposing: {plan.reason}"
+    return f"round planned: {plan.count} proposals, focus {plan.focus.replace('_', ' ')} ({plan.reason})"
+
+
+def _recipe(recipe: RecipeChoice) -> str:
+    return (
+        f"learning rate x {recipe.learning_rate_factor:g}, weight decay x {recipe.weight_decay_factor:g}, label "
+        f"smoothing {recipe.label_smoothing:g}"
     )
 
 
@@ -42,8 +60,12 @@ class Progress:
     def __call__(self, outcome: Outcome) -> None:
         """Say what `outcome` means, if a person would want to know."""
         match outcome:
-            case Proposed(Notice(text)):
+            case Noticed(Notice(text)):
                 self._line(text)
+            case Planned(plan):
+                self._line(_planned(plan))
+            case RecipeChosen(candidate_id, recipe) if recipe != _USUAL_RECIPE:
+                self._line(f"candidate {candidate_id} is to be trained with {_recipe(recipe)}")
             case Trained(candidate_id, trial):
                 how = {"completed": "trained", "scheduler": "stopped early", "deadline": "cut by the deadline"}
                 self._line(
@@ -95,4 +117,4 @@ class Progress:
             self._line(text)
 
     def _line(self, text: str) -> None:
-        self._say(f"[{self._clock():6.1f} s] {text}")
+        self._say(f"[{self._clock():6.1f} s] {redacted(text)}")

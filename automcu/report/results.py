@@ -1,4 +1,5 @@
-"""What a finished run leaves for people and their notebooks: `candidates.parquet`, `summary.md`, `pareto.png`."""
+"""What a finished run leaves for people and their notebooks: `candidates.parquet`, `costs.parquet`, `summary.md`,
+`pareto.png`."""
 
 import io
 import json
@@ -9,7 +10,10 @@ from typing import Any
 from automcu.architecture import Task
 from automcu.board import Board, Budget
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
+from automcu.ledger import Costs
 from automcu.pareto import pareto_front
+from automcu.redaction import redacted
+from automcu.report.costs import costs_lines, costs_section, costs_table
 from automcu.report.plot import plot_front
 from automcu.results import Deployment, Evaluation, FeasibilityReport, Measurement, TrialResult
 from automcu.run_folder import RunFolder
@@ -27,6 +31,7 @@ def write_results(
     judge: str,
     finished: Mapping[int, Finished],
     funnel: Funnel,
+    costs: Costs,
     seconds: float,
     next_command: str,
 ) -> str:
@@ -34,6 +39,7 @@ def write_results(
 
     `judge` says which tier judged fit, and why; `next_command` is what to suggest after a success."""
     folder.write("candidates.parquet", candidates_table(finished))
+    folder.write("costs.parquet", costs_table(costs, funnel, seconds))
     measured = [end for end in finished.values() if isinstance(end, Evaluated | Deployed)]
     front = pareto_front(
         measured,
@@ -45,11 +51,11 @@ def write_results(
     winner = next((end for end in measured if isinstance(end, Deployed)), None)
     trained = [end for end in finished.values() if isinstance(end, Stopped | Evaluated | Deployed)]
     infeasible = sum(bool(budget.violations(end.report)) for end in trained)
-    summary = _summary(task, board, budget, judge, funnel, infeasible, winner, seconds)
+    summary = _summary(task, board, budget, judge, funnel, costs, infeasible, winner, seconds)
     failures = [f"- candidate {end.candidate.id}, {end.stage}: {end.message}" for end in finished.values()
                 if isinstance(end, Failed)]  # fmt: skip
     text = [f"# {task.name} on {board.name}", "", "```text", summary, "```", "", "## Pareto front", ""]
-    text += [*_front_table(front), ""]
+    text += [*_front_table(front), "", *costs_section(costs, funnel, seconds)]
     if failures:
         text += ["## Failures", "", *failures, ""]
     text += ["![accuracy against RAM and Flash](pareto.png)", ""]
@@ -58,7 +64,7 @@ def write_results(
         return f"{summary}\n\nResults: {folder.path / 'summary.md'}"
     return (
         f"{summary}\n\nBundle:  {folder.path / winner.deployment.bundle}\nResults: {folder.path / 'summary.md'}, "
-        f"candidates.parquet, pareto.png\n"
+        f"candidates.parquet, costs.parquet, pareto.png\n"
         f"Next:    {next_command}"
     )
 
@@ -141,7 +147,7 @@ def _row(end: Finished) -> dict[str, Any]:
             if deployment.measurement is not None:
                 row |= _on_board(deployment.measurement)
         case Failed(_, stage, cause, message):
-            row["message"] = f"{stage} ({cause}): {message}"
+            row["message"] = redacted(f"{stage} ({cause}): {message}")
         case Skipped(_, stage):
             row["message"] = f"waiting for {stage} when the budget was spent"
     return row
@@ -185,6 +191,7 @@ def _summary(
     budget: Budget,
     judge: str,
     funnel: Funnel,
+    costs: Costs,
     infeasible: int,
     winner: Deployed | None,
     seconds: float,
@@ -195,6 +202,7 @@ def _summary(
         f"early), {infeasible} infeasible ones trained, {funnel.evaluated} converted to int8, {funnel.failed} failed, "
         f"{funnel.skipped} left when the budget was spent; {seconds / 60:.1f} minutes.",
         f"Fit was judged {FeasibilityReport.QUANTIZATION} by tier {judge}.",
+        *costs_lines(costs, funnel, seconds),
     ]
     if winner is None:
         return "\n".join([*lines, "No network was deployed."])

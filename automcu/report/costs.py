@@ -116,8 +116,12 @@ def costs_lines(costs: Costs, funnel: Funnel, seconds: float) -> list[str]:
         return []
     failed = f", {total.failed} of them failed" if total.failed else ""
     shares = [
-        f"{total.tokens / count:,.0f} a {name} design"
-        for name, count in (("fitting", funnel.feasible), ("trained", funnel.trained), ("deployed", funnel.deployed))
+        f"{total.tokens / count:,.0f} a {name}"
+        for name, count in (
+            ("fitting design", funnel.feasible),
+            ("trained one", funnel.trained),
+            ("deployed one", funnel.deployed),
+        )
         if count
     ]
     lines = [

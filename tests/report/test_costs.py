@@ -33,7 +33,7 @@ NONE = Costs((), 0, (("check", 1.0),))
 def test_a_run_is_told_in_a_line_with_tokens_per_design_and_a_line_about_the_time_without_a_model() -> None:
     assert costs_lines(COSTS, FUNNEL, 600.0) == [
         "Language models: 10 calls, 2 of them failed; 11,000 tokens in (4,000 cached) and 3,400 out: 720 a fitting "
-        "design, 1,200 a trained design, 14,400 a deployed design; price unknown.",
+        "design, 1,200 a trained one, 14,400 a deployed one; price unknown.",
         "The proposal agent's model gave nothing usable for 1.2 of 10.0 minutes; code made 17 proposals in its place.",
     ]
     (line,) = costs_lines(

@@ -7,13 +7,15 @@ wrote is a closed choice or a short `Line`, one line of printable text.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import AfterValidator, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, FiniteFloat, StringConstraints, TypeAdapter, ValidationError
 
+from automcu.architecture import Task
 from automcu.errors import CandidateFailure
+from automcu.results import Evaluation, Measurement, TestResult, TrialResult
 
 VERSION = 1
 MAX_BYTES = 16_000
@@ -25,6 +27,13 @@ PROSE_CHARS = 800
 def one_line(text: str) -> str:
     """`text` with whatever cannot be printed, line ends included, as blanks."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def quoted(text: str, limit: int) -> str:
+    """`text` as one line between double quotes, at most `limit` characters of it: how free text that users or tools
+    wrote stands in a prompt."""
+    cut = text if len(text) <= limit else text[:limit] + " ..."
+    return json.dumps(one_line(cut), ensure_ascii=False)
 
 
 Line = Annotated[str, StringConstraints(max_length=LINE_CHARS), AfterValidator(one_line)]
@@ -45,12 +54,12 @@ class RoundRequest:
     feasible: int
     trained: int
     duplicate: int
-    best_accuracy: float | None
+    best_accuracy: FiniteFloat | None
     rounds_without_gain: int
     over_ram: int
     over_flash: int
     over_other: int
-    minutes_left: float
+    minutes_left: FiniteFloat
     trainings_left: int
     most_proposals: int
 
@@ -66,17 +75,50 @@ class RoundPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class RecipeChoice:
+    """From the training agent: per cent of what the configured recipe says."""
+
+    learning_rate_percent: Literal[25, 50, 100, 200]
+    weight_decay_percent: Literal[0, 50, 100, 200]
+    label_smoothing_percent: Literal[0, 50, 100, 200]
+
+
+CONFIGURED = RecipeChoice(100, 100, 100)
+"""The configured recipe as it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConvergenceNote:
-    """How one training went: accuracy on the validation split after the first, the last but one and the last epoch."""
+    """How one training went: accuracy on the validation split after the first, the last but one and the last epoch,
+    and the last training loss. One that failed for good, most often because its loss was no number any more, has zeros.
+    """
 
     candidate_id: int
     epochs: int
-    first_accuracy: float
-    previous_accuracy: float
-    last_accuracy: float
-    last_loss: float
-    ended: Literal["completed", "scheduler", "deadline"]
-    recipe: "RecipeChoice"
+    first_accuracy: FiniteFloat
+    previous_accuracy: FiniteFloat
+    last_accuracy: FiniteFloat
+    last_loss: FiniteFloat
+    ended: Literal["completed", "scheduler", "deadline", "failed"]
+    recipe: RecipeChoice
+
+
+def convergence_note(candidate_id: int, trial: TrialResult | None, recipe: RecipeChoice | None) -> ConvergenceNote:
+    """The note on a training with `recipe` (None: as configured) that ended as `trial`, or failed for good (None)."""
+    used = recipe or CONFIGURED
+    if trial is None:
+        return ConvergenceNote(candidate_id, 0, 0.0, 0.0, 0.0, 0.0, "failed", used)
+    curve = trial.curve
+    return ConvergenceNote(
+        candidate_id=candidate_id,
+        epochs=len(curve),
+        first_accuracy=curve[0].validation_accuracy,
+        previous_accuracy=curve[max(0, len(curve) - 2)].validation_accuracy,
+        last_accuracy=curve[-1].validation_accuracy,
+        last_loss=curve[-1].train_loss,
+        ended=trial.ended,
+        recipe=used,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +132,6 @@ class RecipeRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class RecipeChoice:
-    """From the training agent: the configured recipe with two of its figures scaled and one replaced."""
-
-    learning_rate_factor: Literal[0.25, 0.5, 1.0, 2.0]
-    weight_decay_factor: Literal[0.0, 0.5, 1.0, 2.0]
-    label_smoothing: Literal[0.0, 0.05, 0.1, 0.2]
-
-
-@dataclass(frozen=True, slots=True)
 class CandidateNote:
     """From the evaluation agent to the history: what limits a measured candidate, and what to try next."""
 
@@ -109,14 +142,31 @@ class CandidateNote:
 
 
 @dataclass(frozen=True, slots=True)
+class CardFacts:
+    """To the deploy agent: what is known of the network that is shipped. `unverified` says why there is no
+    measurement."""
+
+    task: Task
+    board: str
+    evaluation: Evaluation
+    test: TestResult
+    measurement: Measurement | None
+    unverified: str
+
+
+@dataclass(frozen=True, slots=True)
 class CardProse:
-    """From the deploy agent: the model card's two paragraphs of prose. Figures stand elsewhere on the card."""
+    """From the deploy agent: the model card's two paragraphs of prose, and who wrote them, `code` or a model's name."""
 
     intended_use: Prose
     limitations: Prose
+    author: Line
 
 
-Message = RoundRequest | RoundPlan | ConvergenceNote | RecipeRequest | RecipeChoice | CandidateNote | CardProse
+Message = (
+    RoundRequest | RoundPlan | RecipeRequest | RecipeChoice | ConvergenceNote | CandidateNote | CardFacts | CardProse
+)
+M = TypeVar("M", bound=Message)
 _KINDS: Mapping[str, type] = {kind.__name__: kind for kind in Message.__args__}
 
 
@@ -130,17 +180,29 @@ def adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+def typed(kind: type[M], body: Mapping[str, object]) -> M:
+    """The message of `kind` that `body` describes: exactly its keys, nothing converted. Raises `MalformedMessage`."""
+    name = kind.__name__
+    if unknown := body.keys() - {field.name for field in fields(kind)}:
+        raise MalformedMessage(f"a {name} has no {quoted(min(unknown), 40)}; leave it out")
+    try:
+        message: M = adapter(_KINDS[name]).validate_json(json.dumps(body, allow_nan=False), strict=True)
+    except ValidationError as error:
+        raise MalformedMessage(f"a {name} breaks its form ({_first(error)}); correct it") from None
+    except ValueError:
+        raise MalformedMessage(f"a {name} holds a number that is none; give finite numbers") from None
+    return message
+
+
 def encode(message: Message) -> bytes:
     """`message` on the wire. Raises `MalformedMessage` when it is over `MAX_BYTES` or breaks its own limits."""
-    kind = type(message)
-    try:
-        body = adapter(kind).dump_python(adapter(kind).validate_python(message), mode="json")
-        adapter(kind).validate_python(body)
-    except ValidationError as error:
-        raise MalformedMessage(f"a {kind.__name__} breaks its limits ({_first(error)}); shorten it") from None
-    wire = json.dumps({"version": VERSION, "kind": kind.__name__, "body": body}, allow_nan=False).encode()
+    kind: type[Message] = type(message)
+    name, convert = kind.__name__, adapter(_KINDS[kind.__name__])
+    checked = typed(kind, convert.dump_python(message, mode="json", warnings=False))
+    body = convert.dump_python(checked, mode="json")
+    wire = json.dumps({"version": VERSION, "kind": name, "body": body}).encode()
     if len(wire) > MAX_BYTES:
-        raise MalformedMessage(f"a {kind.__name__} of {len(wire):,} bytes is over {MAX_BYTES:,}; shorten it")
+        raise MalformedMessage(f"a {name} of {len(wire):,} bytes is over {MAX_BYTES:,}; shorten it")
     return wire
 
 
@@ -149,19 +211,25 @@ def decode(wire: bytes) -> Message:
     if len(wire) > MAX_BYTES:
         raise MalformedMessage(f"a message of {len(wire):,} bytes is over {MAX_BYTES:,}; shorten it")
     try:
-        envelope = json.loads(wire)
+        envelope = json.loads(wire, parse_constant=_no_constant)
         if envelope["version"] != VERSION:
             raise MalformedMessage(
                 f"a message of version {envelope['version']!r:.20}, this is {VERSION}; run one AutoMCU on all nodes"
             )
-        found: Message = adapter(_KINDS[envelope["kind"]]).validate_python(envelope["body"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        found: Message = typed(_KINDS[envelope["kind"]], envelope["body"])
+        if json.loads(encode(found)) != envelope:
+            raise ValueError("keys of no message, or text that cannot be printed")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedMessage(
             f"no message between roles ({type(error).__name__}); send what automcu.messages.encode gives"
         ) from None
     return found
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"[:LINE_CHARS]

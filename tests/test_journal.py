@@ -36,7 +36,7 @@ EVENTS: tuple[Event, ...] = (
     Exchanged(exchange("supervisor", temperature=0.8, seed=7, error="refused; ask another")),
     Noticed(Notice("the LLM is down")),
     Planned(RoundPlan(4, "less_ram", False, "most broke the RAM limit")),
-    RecipeChosen(1, RecipeChoice(0.5, 1.0, 0.1)),
+    RecipeChosen(1, RecipeChoice(50, 100, 0)),
     ProposalsEnded(0.25),
     ProposalsEnded(0.25, "budget.usd is spent"),
     Checked(1, report(), (Violation("ram", 10, 20, "stem"),), 0.001),

@@ -4,7 +4,6 @@ Free text that users or tools wrote (task, names, failure messages) is quoted as
 data: limits, counts and the form of the answer never come from it.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from automcu.architecture import Architecture, Candidate, Task
 from automcu.board import Budget
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
 from automcu.llm.client import Message
+from automcu.messages import quoted
 from automcu.proposal import InvalidProposal
 from automcu.results import FeasibilityReport
 
@@ -110,12 +110,6 @@ def reply_schema(architecture: Mapping[str, object], count: int) -> dict[str, ob
         "required": ["proposals"],
         "additionalProperties": False,
     }
-
-
-def quoted(text: str, limit: int) -> str:
-    """`text` as one line between double quotes, at most `limit` characters of it, control characters as blanks."""
-    cut = text if len(text) <= limit else text[:limit] + " ..."
-    return json.dumps("".join(c if c.isprintable() else " " for c in cut), ensure_ascii=False)
 
 
 def _tried(history: History) -> Iterable[str]:

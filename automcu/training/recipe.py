@@ -1,8 +1,12 @@
 """How a network is trained: the numbers of a schedule."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from automcu.errors import ConfigError
+from automcu.messages import RecipeChoice
+
+MOST_SMOOTHING = 0.5
+"""Label smoothing to which a choice may raise the configured one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +33,19 @@ class Recipe:
             raise ConfigError("a recipe needs learning_rate > 0 and weight_decay >= 0; raise them")
         if not 0 <= self.label_smoothing < 1 or self.crop_padding < 0:
             raise ConfigError("a recipe needs label_smoothing in [0, 1) and crop_padding >= 0; correct them")
+
+
+def applied(recipe: Recipe, choice: RecipeChoice) -> Recipe:
+    """`recipe` with the training agent's choice; the choice of 100 % each is `recipe` itself."""
+    smoothing = _share(recipe.label_smoothing, choice.label_smoothing_percent)
+    return replace(
+        recipe,
+        learning_rate=_share(recipe.learning_rate, choice.learning_rate_percent),
+        weight_decay=_share(recipe.weight_decay, choice.weight_decay_percent),
+        label_smoothing=min(smoothing, max(recipe.label_smoothing, MOST_SMOOTHING)),
+    )
+
+
+def _share(configured: float, percent: int) -> float:
+    """Exactly `configured` for 100 %, and half, a quarter or twice of it without rounding."""
+    return configured * (percent / 100)

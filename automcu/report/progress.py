@@ -41,8 +41,8 @@ def _planned(plan: RoundPlan) -> str:
 
 def _recipe(recipe: RecipeChoice) -> str:
     return (
-        f"learning rate x {recipe.learning_rate_factor:g}, weight decay x {recipe.weight_decay_factor:g}, label "
-        f"smoothing {recipe.label_smoothing:g}"
+        f"learning rate at {recipe.learning_rate_percent} %, weight decay at {recipe.weight_decay_percent} %, label "
+        f"smoothing at {recipe.label_smoothing_percent} % of the recipe"
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from automcu.messages import RecipeChoice, RoundPlan
+from automcu.messages import CONFIGURED, RecipeChoice, RoundPlan
 from automcu.proposal import Notice
 from automcu.redaction import redacted
 from automcu.results import Deployment, EpochPoint
@@ -20,7 +20,6 @@ from automcu.work import (
 )
 
 FUNNEL_SECONDS = 10.0
-_USUAL_RECIPE = RecipeChoice(1.0, 1.0, 0.1)  # as it is configured: not worth a line
 
 
 def _board_said(deployment: Deployment) -> str:
@@ -41,8 +40,8 @@ def _planned(plan: RoundPlan) -> str:
 
 def _recipe(recipe: RecipeChoice) -> str:
     return (
-        f"learning rate at {recipe.learning_rate_percent} %, weight decay at {recipe.weight_decay_percent} %, label "
-        f"smoothing at {recipe.label_smoothing_percent} % of the recipe"
+        f"{recipe.learning_rate_percent} % of the configured learning rate, {recipe.weight_decay_percent} % of the weight "
+        f"decay, {recipe.label_smoothing_percent} % of the label smoothing"
     )
 
 
@@ -64,7 +63,7 @@ class Progress:
                 self._line(text)
             case Planned(plan):
                 self._line(_planned(plan))
-            case RecipeChosen(candidate_id, recipe) if recipe != _USUAL_RECIPE:
+            case RecipeChosen(candidate_id, recipe) if recipe != CONFIGURED:
                 self._line(f"candidate {candidate_id} is to be trained with {_recipe(recipe)}")
             case Trained(candidate_id, trial):
                 how = {"completed": "trained", "scheduler": "stopped early", "deadline": "cut by the deadline"}

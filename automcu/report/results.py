@@ -32,12 +32,14 @@ def write_results(
     finished: Mapping[int, Finished],
     funnel: Funnel,
     costs: Costs,
+    stopped_by: str | None,
     seconds: float,
     next_command: str,
 ) -> str:
     """Write all result files into the run folder; returns the summary to show on the screen.
 
-    `judge` says which tier judged fit, and why; `next_command` is what to suggest after a success."""
+    `judge` says which tier judged fit, and why; `stopped_by` what ended the proposing in good order before time and
+    candidates were spent, if anything did; `next_command` is what to suggest after a success."""
     folder.write("candidates.parquet", candidates_table(finished))
     folder.write("costs.parquet", costs_table(costs, funnel, seconds))
     measured = [end for end in finished.values() if isinstance(end, Evaluated | Deployed)]
@@ -51,7 +53,7 @@ def write_results(
     winner = next((end for end in measured if isinstance(end, Deployed)), None)
     trained = [end for end in finished.values() if isinstance(end, Stopped | Evaluated | Deployed)]
     infeasible = sum(bool(budget.violations(end.report)) for end in trained)
-    summary = _summary(task, board, budget, judge, funnel, costs, infeasible, winner, seconds)
+    summary = _summary(task, board, budget, judge, funnel, costs, stopped_by, infeasible, winner, seconds)
     failures = [f"- candidate {end.candidate.id}, {end.stage}: {end.message}" for end in finished.values()
                 if isinstance(end, Failed)]  # fmt: skip
     text = [f"# {task.name} on {board.name}", "", "```text", summary, "```", "", "## Pareto front", ""]
@@ -192,6 +194,7 @@ def _summary(
     judge: str,
     funnel: Funnel,
     costs: Costs,
+    stopped_by: str | None,
     infeasible: int,
     winner: Deployed | None,
     seconds: float,
@@ -204,6 +207,8 @@ def _summary(
         f"Fit was judged {FeasibilityReport.QUANTIZATION} by tier {judge}.",
         *costs_lines(costs, funnel, seconds),
     ]
+    if stopped_by is not None:
+        lines.append(f"Proposing was ended early by {stopped_by.rstrip('.')}.")
     if winner is None:
         return "\n".join([*lines, "No network was deployed."])
     report, evaluation, test = winner.report, winner.evaluation, winner.test

@@ -2,7 +2,7 @@
 
 import pytest
 
-from automcu.messages import RecipeChoice, RoundPlan
+from automcu.messages import CONFIGURED, RecipeChoice, RoundPlan
 from automcu.proposal import Notice
 from automcu.report.progress import Progress
 from automcu.search import Limits, Search
@@ -26,13 +26,14 @@ def test_agents_words_and_choices_are_told_and_single_calls_are_not() -> None:
         Noticed(Notice("The LLM is down.")),
         Planned(RoundPlan(4, "less_ram", False, "most broke the RAM limit")),
         Planned(RoundPlan(1, "explore", True, "nothing left to gain")),
-        RecipeChosen(3, RecipeChoice(1.0, 1.0, 0.1)),
-        RecipeChosen(4, RecipeChoice(0.5, 0.0, 0.2)),
+        RecipeChosen(3, CONFIGURED),
+        RecipeChosen(4, RecipeChoice(50, 0, 200)),
     ) == [
         "[  61.2 s] The LLM is down.",
         "[  61.2 s] round planned: 4 proposals, focus less ram (most broke the RAM limit)",
         "[  61.2 s] the supervisor agent ends the proposing: nothing left to gain",
-        "[  61.2 s] candidate 4 is to be trained with learning rate x 0.5, weight decay x 0, label smoothing 0.2",
+        "[  61.2 s] candidate 4 is to be trained with 50 % of the configured learning rate, 0 % of the weight decay, "
+        "200 % of the label smoothing",
     ]
 
 

@@ -40,8 +40,8 @@ def _planned(plan: RoundPlan) -> str:
 
 def _recipe(recipe: RecipeChoice) -> str:
     return (
-        f"{recipe.learning_rate_percent} % of the configured learning rate, {recipe.weight_decay_percent} % of the weight "
-        f"decay, {recipe.label_smoothing_percent} % of the label smoothing"
+        f"{recipe.learning_rate_percent} % of the configured learning rate, {recipe.weight_decay_percent} % of the "
+        f"weight decay, {recipe.label_smoothing_percent} % of the label smoothing"
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from automcu.deploy.samples import Samples
 from automcu.errors import CandidateFailure, InfraFailure
 from automcu.export.interpreter import images_to_int8, run_bytes
 from automcu.graph.tflite.constants import read_model
+from automcu.messages import CardFacts, CardProse
 from automcu.results import Deployment, FeasibilityReport, Measurement
 
 BUNDLE = "best"
@@ -76,9 +77,11 @@ class Deployer:
         budget: Budget,
         provenance: Mapping[str, str],
         journal: bytes,
+        describe: Callable[[CardFacts], CardProse] | None = None,
     ) -> DeployedBundle:
         """The bundle of `tflite`, checked on `images` (uint8, NHWC) with their `labels`. `provenance` tells the run,
-        its seed and the versions of what made the file; `journal` are the run's journal lines of the candidate.
+        its seed and the versions of what made the file; `journal` are the run's journal lines of the candidate;
+        `describe` writes the prose of the model card.
 
         A board that cannot be asked leaves the bundle unverified, and the bundle says so. Raises `CandidateFailure`
         when `tflite` is not the file that was evaluated, or as `run` does; `InfraFailure` when an interpreter's process
@@ -90,6 +93,9 @@ class Deployer:
         inputs = images_to_int8(images).reshape(len(images), -1).view(np.uint8)
         deployed = self.run(tflite, inputs, labels, budget)
         evidence = self.evidence(deployed, design.evaluation.report, budget, provenance, design)
+        facts = CardFacts(
+            design.task, self._board.name, design.evaluation, design.test, deployed.measurement, deployed.unverified
+        )
         files = bundle_files(
             evidence,
             deployed,
@@ -100,6 +106,7 @@ class Deployer:
                 "model.h": c_header(tflite).encode(),
                 "model.c": c_source(tflite).encode(),
             },
+            describe(facts) if describe else None,
         )
         deployment = Deployment(
             board=self._board.name,
@@ -178,14 +185,18 @@ class Deployer:
 
 
 def bundle_files(
-    evidence: Evidence, deployed: Deployed, tflite: bytes, more: Mapping[str, bytes]
+    evidence: Evidence,
+    deployed: Deployed,
+    tflite: bytes,
+    more: Mapping[str, bytes],
+    prose: CardProse | None = None,
 ) -> Mapping[str, bytes]:
-    """All files of a bundle, by name: the model, its card, the samples, the firmware with its sources, `more`, and the
-    evidence that lists them."""
+    """All files of a bundle, by name: the model, its card with `prose`, the samples, the firmware with its sources,
+    `more`, and the evidence that lists them."""
     model = read_model(tflite)
     files = {
         MODEL: tflite,
-        "model_card.md": model_card(evidence, model).encode(),
+        "model_card.md": model_card(evidence, model, prose).encode(),
         SAMPLES: deployed.samples.of_a_bundle().to_npz(model.graph),
         **deployed.files,
         **more,

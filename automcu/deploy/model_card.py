@@ -3,15 +3,17 @@
 from automcu.deploy.evidence import Design, Evidence
 from automcu.deploy.st.profile import StProfile
 from automcu.graph.int8_model import Int8Model
+from automcu.messages import CardProse
 from automcu.results import FeasibilityReport, Measurement
 
 
-def model_card(evidence: Evidence, model: Int8Model) -> str:
-    """The card of the network `model`, from the evidence of its bundle."""
+def model_card(evidence: Evidence, model: Int8Model, prose: CardProse | None = None) -> str:
+    """The card of the network `model`, from the evidence of its bundle, with the deploy agent's `prose`."""
     board, design = evidence.board, evidence.design
     return "\n".join(
         [
             *(_own_model(evidence) if design is None else _designed(evidence, design)),
+            *(_use(prose) if prose else []),
             f"## On {board.name}",
             "",
             *_on_board(evidence),
@@ -88,6 +90,19 @@ def _designed(evidence: Evidence, design: Design) -> list[str]:
         "## Training",
         "",
         f"{len(trial.curve)} epochs, seed {trial.seed}, {trial.seconds:.0f} s, ended: {trial.ended}.",
+        "",
+    ]
+
+
+def _use(prose: CardProse) -> list[str]:
+    return [
+        "## Use and limitations",
+        "",
+        f"**Intended use.** {_text(prose.intended_use)}",
+        "",
+        f"**Limitations.** {_text(prose.limitations)}",
+        "",
+        f"Written by {_code(prose.author)} from the figures measured; code checked every number in these words.",
         "",
     ]
 

@@ -6,16 +6,17 @@ Importing this loads no torch; `TorchTrainer` does when it trains.
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Protocol
 
 import numpy as np
 
 from automcu.graph.network import Network
+from automcu.messages import RecipeChoice
 from automcu.results import EpochPoint, TrialResult
 from automcu.training.data import TrainingData
-from automcu.training.recipe import Recipe
+from automcu.training.recipe import Recipe, applied
 from automcu.training.weights import parameter_count
 
 
@@ -48,6 +49,10 @@ class Trainer(Protocol):
         """
         ...
 
+    def with_recipe(self, choice: RecipeChoice) -> "Trainer":
+        """One that trains with what the training agent chose."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TorchTrainer:
@@ -71,6 +76,10 @@ class TorchTrainer:
         return train_network(
             network, data, self.recipe, threads=self.threads, seed=seed, seconds=seconds, on_epoch=on_epoch
         )
+
+    def with_recipe(self, choice: RecipeChoice) -> "TorchTrainer":
+        """See `Trainer.with_recipe`."""
+        return replace(self, recipe=applied(self.recipe, choice))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,10 @@ class DummyTrainer:
             seconds=time.monotonic() - start,
         )
         return TrainedNetwork(trial, _random_weights(network, rng))
+
+    def with_recipe(self, choice: RecipeChoice) -> "DummyTrainer":
+        """The same one: it has no recipe."""
+        return self
 
 
 def _random_weights(network: Network, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 
 from automcu.architecture import Candidate
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
-from automcu.messages import ConvergenceNote, RecipeRequest, RoundPlan, RoundRequest
+from automcu.messages import ConvergenceNote, RecipeRequest, RoundPlan, RoundRequest, convergence_note
 from automcu.proposal import InvalidProposal, Notice, Proposal, ProposalItem
 from automcu.work import (
     STAGES,
@@ -366,6 +366,8 @@ class Search:
         elif isinstance(work, ChooseRecipe):  # the configured recipe will do
             self._queue(Train(work.candidate, work.report))
         else:
+            if isinstance(work, Train) and self._recipes:
+                self._notes.append(convergence_note(work.candidate.id, None, work.recipe))
             cause: Literal["infrastructure", "candidate"] = "infrastructure" if failure.retryable else "candidate"
             self._finish(Failed(work.candidate, stage, cause, failure.message))
 

@@ -9,19 +9,25 @@ from hypothesis import strategies as st
 
 from automcu.board import Budget
 from automcu.finished import Deployed, Evaluated, Failed, Rejected, Skipped, Stopped
+from automcu.messages import RecipeChoice, RoundPlan
 from automcu.proposal import InvalidProposal, Proposal
 from automcu.search import Limits, Search, drive
 from automcu.work import (
+    STAGES,
     Check,
     Checked,
+    ChooseRecipe,
     Deploy,
     DeployDone,
     Evaluate,
     EvaluationDone,
     Outcome,
+    Plan,
+    Planned,
     ProposalsEnded,
     Propose,
     Proposed,
+    RecipeChosen,
     Stage,
     Test,
     TestDone,
@@ -33,6 +39,7 @@ from automcu.work import (
 )
 from tests.builders import architecture, deployment, evaluation, report, test_result, trial
 
+RECIPE = RecipeChoice(50, 100, 100)
 BUDGET = Budget(ram_bytes=20_000, flash_bytes=100_000, macs=None)
 
 
@@ -51,9 +58,7 @@ class ShuffledExecutor:
 
     def room(self) -> Mapping[Stage, int]:
         flying = Counter(stage_of(work) for work in self.flying)
-        return {
-            stage: self.workers - flying[stage] for stage in ("propose", "check", "train", "evaluate", "test", "deploy")
-        }
+        return {stage: self.workers - flying[stage] for stage in STAGES}
 
     def submit(self, work: Work) -> None:
         self.flying.append(work)
@@ -65,7 +70,7 @@ class ShuffledExecutor:
         self.now += self.draw.draw(st.floats(0, 3))
         work = self.flying.pop(self.draw.draw(st.integers(0, len(self.flying) - 1)))
         if self.trouble and self.draw.draw(st.integers(0, 3)) == 0:
-            candidate_id = None if isinstance(work, Propose) else work.candidate.id
+            candidate_id = None if isinstance(work, Plan | Propose) else work.candidate.id
             failed = WorkFailed(stage_of(work), candidate_id, self.draw.draw(st.booleans()), "trouble")
             twice = candidate_id is not None and self.draw.draw(st.booleans())
             return (failed, failed) if twice and not failed.retryable else (failed,)
@@ -73,6 +78,12 @@ class ShuffledExecutor:
 
     def outcomes(self, work: Work) -> Iterator[Outcome]:
         match work:
+            case Plan(request):
+                count, stop = self.draw.draw(st.integers(1, 9)), self.draw.draw(st.integers(0, 9)) == 0
+                assert 1 <= request.most_proposals <= 4
+                yield Planned(RoundPlan(count, "explore", stop, "why not"))
+            case ChooseRecipe(candidate):
+                yield RecipeChosen(candidate.id, RECIPE)
             case Propose(count):
                 for _ in range(self.draw.draw(st.integers(0, count))):
                     self.proposed += 1
@@ -93,22 +104,24 @@ class ShuffledExecutor:
                 yield DeployDone(work.candidate.id, deployment())
 
 
-@given(st.data(), st.integers(1, 4), st.booleans())
+@given(st.data(), st.integers(1, 4), st.booleans(), st.booleans(), st.booleans())
 def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
-    draw: st.DataObject, workers: int, trouble: bool
+    draw: st.DataObject, workers: int, trouble: bool, plans: bool, recipes: bool
 ) -> None:
     executor = ShuffledExecutor(draw, workers, trouble)
     limits = Limits(
         seconds=draw.draw(st.floats(0, 60)), max_proposals=12, max_trained=5, batch=4, lookahead=3, finish_share=0.2,
         attempts=2,
     )  # fmt: skip
-    search = Search(limits, executor.clock)
+    search = Search(limits, executor.clock, plans=plans, recipes=recipes)
     drive(search, executor, ())
 
-    assert all(isinstance(work, Propose) for work in executor.flying)
+    assert all(isinstance(work, Plan | Propose) for work in executor.flying)
     for work in executor.begun:
+        assert plans or not isinstance(work, Plan)
         if isinstance(work, Train):
             assert not BUDGET.violations(work.report)
+            assert work.recipe in ((RECIPE, None) if recipes and trouble else (RECIPE,) if recipes else (None,))
     checks = Counter(work.candidate.architecture for work in executor.begun if isinstance(work, Check))
     assert all(count <= limits.attempts for count in checks.values())
     assert len({id for id in search.finished}) == search.funnel.proposed <= limits.max_proposals
@@ -133,7 +146,7 @@ def limits(**changed: float) -> Limits:
     return Limits(**(values | changed))  # type: ignore[arg-type]
 
 
-ROOM: Mapping[Stage, int] = {"propose": 1, "check": 9, "train": 9, "evaluate": 9, "test": 1, "deploy": 1}
+ROOM: Mapping[Stage, int] = {stage: 1 if stage in ("plan", "propose", "test", "deploy") else 9 for stage in STAGES}
 
 
 def feed(search: Search, numbers: Sequence[int]) -> list[Work]:
@@ -217,3 +230,75 @@ def test_outcomes_that_nobody_waits_for_are_ignored() -> None:
     search.record(Trained(7, trial()))
     search.record(WorkFailed("train", 7, True, "late"))
     assert search.funnel.trained == 0 and not search.finished
+
+
+def test_a_round_begins_with_the_supervisors_plan_which_bounds_it() -> None:
+    search = Search(limits(), lambda: 0.0, plans=True)
+    (asked,) = search.next_work(ROOM)
+    assert isinstance(asked, Plan) and (asked.request.round, asked.request.most_proposals) == (1, 4)
+    assert search.next_work(ROOM) == []
+    plan = RoundPlan(2, "less_ram", False, "RAM binds")
+    search.record(Planned(plan))
+    (round_one,) = search.next_work(ROOM)
+    assert isinstance(round_one, Propose) and (round_one.count, round_one.plan) == (2, plan)
+    search.record(ProposalsEnded(0.1))
+    assert isinstance(search.next_work(ROOM)[0], Plan)
+
+
+def test_a_plan_that_asks_for_too_much_gets_what_is_allowed() -> None:
+    search = Search(limits(max_proposals=3), lambda: 0.0, plans=True)
+    search.next_work(ROOM)
+    search.record(Planned(RoundPlan(99, "explore", False, "")))
+    (asked,) = search.next_work(ROOM)
+    assert isinstance(asked, Propose) and asked.count == 3
+
+
+def test_a_supervisor_that_fails_costs_its_plan_alone() -> None:
+    search = Search(limits(), lambda: 0.0, plans=True)
+    search.next_work(ROOM)
+    search.record(WorkFailed("plan", None, False, "the model is down"))
+    (asked,) = search.next_work(ROOM)
+    assert isinstance(asked, Propose) and asked.plan is None and asked.count == 4
+    assert search.trouble is None
+
+
+@pytest.mark.parametrize(
+    "end", [Planned(RoundPlan(1, "explore", True, "no gain")), ProposalsEnded(0.1, "budget.tokens is used up")]
+)
+def test_an_end_in_good_order_lets_candidates_finish_and_deploys_the_best(end: Outcome) -> None:
+    search = Search(limits(), lambda: 0.0, plans=True)
+    search.next_work(ROOM)
+    search.record(Planned(RoundPlan(4, "explore", False, "")))
+    (train,) = feed(search, [1])
+    search.next_work(ROOM)
+    search.record(end)
+    assert search.stopped_by is not None and search.trouble is None
+    search.record(Trained(1, trial()))
+    assert [type(work) for work in search.next_work(ROOM)] == [Evaluate]
+    search.record(EvaluationDone(1, evaluation(0.5)))
+    assert [type(work) for work in search.next_work(ROOM)] == [Test]
+
+
+def test_the_training_agent_learns_how_the_trainings_since_the_last_request_went() -> None:
+    def asked_for(work: Sequence[Work], kind: type[Work]) -> list[Work]:
+        return [one for one in work if isinstance(one, kind)]
+
+    search = Search(limits(), lambda: 0.0, recipes=True)
+    (first,) = asked_for(feed(search, [1]), ChooseRecipe)
+    assert isinstance(first, ChooseRecipe) and first.request.notes == ()
+    search.record(RecipeChosen(1, RECIPE))
+    (train,) = asked_for(search.next_work(ROOM), Train)
+    assert isinstance(train, Train) and train.recipe == RECIPE
+    search.record(Trained(1, trial(0.25)))
+    search.record(ProposalsEnded(0.0))
+    (second,) = asked_for(feed(search, [2]), ChooseRecipe)
+    assert isinstance(second, ChooseRecipe)
+    (note,) = second.request.notes
+    assert (note.candidate_id, note.last_accuracy, note.recipe) == (1, 0.25, RECIPE)
+    search.record(WorkFailed("recipe", 2, False, "the model is down"))
+    (train,) = asked_for(search.next_work(ROOM), Train)
+    assert isinstance(train, Train) and train.recipe is None
+    search.record(WorkFailed("train", 2, False, "the loss is NaN"))
+    search.record(ProposalsEnded(0.0))
+    (third,) = asked_for(feed(search, [3]), ChooseRecipe)
+    assert isinstance(third, ChooseRecipe) and [note.ended for note in third.request.notes] == ["failed"]

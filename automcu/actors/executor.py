@@ -11,16 +11,19 @@ from ray.exceptions import RayError
 
 from automcu.actors.deployments import Deployments
 from automcu.actors.pool import CheckPool, sentence
-from automcu.actors.roles import EvaluationActor, ProposalActor
+from automcu.actors.shared import shared_on_ray
+from automcu.actors.roles import EvaluationActor, PlanningActor, ProposalActor, TrainingActor
 from automcu.deploy.bundle import write_bundle
 from automcu.executors.blueprint import Blueprint
 from automcu.journal import journal_extract
 from automcu.run_folder import RunFolder, model_name, weights_name
 from automcu.work import (
     Check,
+    ChooseRecipe,
     Deploy,
     Evaluate,
     Outcome,
+    Plan,
     Propose,
     Stage,
     Test,
@@ -48,10 +51,14 @@ class RayExecutor:
     def __init__(self, blueprint: Blueprint, data: ray.ObjectRef, folder: RunFolder, slots: int) -> None:
         self._folder = folder
         self._slots = slots
-        self._proposer = ProposalActor.remote(blueprint.make_proposer)
+        shared = shared_on_ray(blueprint)
+        make_supervisor, make_training_agent = blueprint.make_supervisor, blueprint.make_training_agent
+        self._planner = PlanningActor.remote(make_supervisor, shared) if make_supervisor else None
+        self._proposer = ProposalActor.remote(blueprint.make_proposer, shared)
+        self._recipes = TrainingActor.remote(make_training_agent, shared) if make_training_agent else None
         self._checks = CheckPool(blueprint.make_gate, blueprint.checkers)
-        self._evaluator = EvaluationActor.remote(blueprint.make_evaluator, data)
-        self._deployments = Deployments(blueprint.make_deployment, blueprint.board, data)
+        self._evaluator = EvaluationActor.remote(blueprint.make_evaluation, data, shared)
+        self._deployments = Deployments(blueprint.make_deployment, blueprint.board, data, shared)
         self._flights: dict[Any, _Flight] = {}
         self._to_train: deque[Train] = deque()
         self._training: set[int] = set()
@@ -62,8 +69,10 @@ class RayExecutor:
         per slot of the cluster."""
         flying = Counter(stage_of(flight.work) for flight in self._flights.values())
         return {
+            "plan": 1 - flying["plan"],
             "propose": 1 - flying["propose"],
             "check": self._checks.room,
+            "recipe": 1 - flying["recipe"],
             "train": self._slots - len(self._training),
             "evaluate": 1 - flying["evaluate"],
             "test": 1 - flying["test"],
@@ -73,6 +82,12 @@ class RayExecutor:
     def submit(self, work: Work) -> None:
         """Begin `work` on its actor; checks begin with the next `wait`, together."""
         match work:
+            case Plan():
+                assert self._planner is not None  # the search plans only where there is one
+                self._flights[self._planner.plan.remote(work)] = _Flight(work, _as_it_is)
+            case ChooseRecipe():
+                assert self._recipes is not None
+                self._flights[self._recipes.choose.remote(work)] = _Flight(work, _as_it_is)
             case Propose():
                 stream = self._proposer.propose.options(num_returns="streaming").remote(work)
                 self._flights[stream] = _Flight(work, lambda outcome: (outcome,))
@@ -142,18 +157,22 @@ class RayExecutor:
             return ()
         except RayError as error:
             self._flights.pop(handle, None)
-            candidate_id = None if isinstance(flight.work, Propose) else flight.work.candidate.id
+            candidate_id = None if isinstance(flight.work, Plan | Propose) else flight.work.candidate.id
             return (WorkFailed(stage_of(flight.work), candidate_id, True, sentence(error)),)
         return flight.arrive(result)
 
-    def _store_model(self, candidate_id: int, result: tuple[Outcome, bytes]) -> Sequence[Outcome]:
-        outcome, tflite = result
+    def _store_model(self, candidate_id: int, result: tuple[Sequence[Outcome], bytes]) -> Sequence[Outcome]:
+        outcomes, tflite = result
         if tflite:
             self._folder.write(model_name(candidate_id), tflite)
-        return (outcome,)
+        return outcomes
 
-    def _store_bundle(self, result: tuple[Outcome, Mapping[str, bytes]]) -> Sequence[Outcome]:
-        outcome, files = result
+    def _store_bundle(self, result: tuple[Sequence[Outcome], Mapping[str, bytes]]) -> Sequence[Outcome]:
+        outcomes, files = result
         if files:
             write_bundle(self._folder.path / "best", files)
-        return (outcome,)
+        return outcomes
+
+
+def _as_it_is(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    return outcomes

@@ -1,7 +1,7 @@
 """A whole search on Ray, seen from the driver."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,10 +14,9 @@ from automcu.actors.cluster import BOARD_RESOURCE, require_resources
 from automcu.actors.supervisor import Supervisor
 from automcu.actors.trials import run_trials
 from automcu.errors import InfraFailure, OutputError
-from automcu.executors.blueprint import Blueprint
-from automcu.finished import Finished
+from automcu.executors.blueprint import Blueprint, RunEnd
 from automcu.journal import Header
-from automcu.search import Funnel, Limits
+from automcu.search import Limits
 from automcu.training.data import TrainingData
 
 SUPERVISOR_THREADS = 8
@@ -33,8 +32,8 @@ def run_on_ray(
     *,
     began: float,
     say: Callable[[str], None],
-) -> tuple[Mapping[int, Finished], Funnel, str | None]:
-    """Run the search on the Ray cluster that this process is connected to; see `Supervisor.result`.
+) -> RunEnd:
+    """Run the search on the Ray cluster that this process is connected to.
 
     `began` is when the run began, by `time.monotonic`. The supervisor is placed on this machine, since it writes
     `folder`. Raises `ConfigError` when the cluster lacks what the run needs, `OutputError` when the run folder cannot
@@ -64,8 +63,8 @@ def run_on_ray(
         trouble = ray.get(running)
         if trouble is not None:
             raise OutputError(trouble)
-        finished, funnel, gave_up = ray.get(supervisor.result.remote())
-        return finished, funnel, gave_up
+        end: RunEnd = ray.get(supervisor.result.remote())
+        return end
     except (ray.exceptions.RayError, TuneError) as error:
         said = (str(error).strip().splitlines() or [""])[0]
         raise InfraFailure(

@@ -6,20 +6,20 @@ their results, and the driver reads the progress lines, on others.
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import ray
 
 from automcu.actors.executor import RayExecutor
 from automcu.errors import AutoMCUError, InfraFailure
-from automcu.executors.blueprint import Blueprint
-from automcu.finished import Finished
+from automcu.executors.blueprint import Blueprint, RunEnd
 from automcu.journal import Header, Journal
+from automcu.ledger import Ledger
 from automcu.report.progress import Progress
 from automcu.results import EpochPoint, TrialResult
 from automcu.run_folder import RunFolder
-from automcu.search import Funnel, Limits, Search, drive
+from automcu.search import Limits, Search, drive
 from automcu.work import Train, Trained, WorkFailed
 
 
@@ -34,7 +34,13 @@ class Supervisor:
         self._folder = RunFolder(folder)
         self._journal = Journal(folder / "journal.jsonl", self._clock)
         self._journal(header)
-        self._search = Search(limits, self._clock)
+        self._search = Search(
+            limits,
+            self._clock,
+            plans=blueprint.make_supervisor is not None,
+            recipes=blueprint.make_training_agent is not None,
+        )
+        self._ledger = Ledger(self._clock)
         self._lines: list[str] = []
         self._progress = Progress(self._search, self._clock, self._lines.append)
         # The reference comes wrapped in a list: bare, Ray would hand over the data itself.
@@ -48,16 +54,17 @@ class Supervisor:
     def run(self) -> str | None:
         """Drive the search to its end. Returns the sentence to show when that was not possible."""
         try:
-            drive(self._search, self._executor, (self._journal, self._progress))
+            drive(self._search, self._executor, (self._journal, self._ledger, self._progress))
         except AutoMCUError as error:
             return str(error)
         finally:
             self._ended = True
         return None
 
-    def result(self) -> tuple[Mapping[int, Finished], Funnel, str | None]:
-        """Every candidate's end by id, the counts, and why proposing ended early, if it did."""
-        return self._search.finished, self._search.funnel, self._search.trouble
+    def result(self) -> RunEnd:
+        """How the search ended."""
+        search = self._search
+        return RunEnd(search.finished, search.funnel, self._ledger.costs(), search.stopped_by, search.trouble)
 
     def lines(self, after: int) -> Sequence[str]:
         """The progress lines from number `after` on."""

@@ -4,25 +4,28 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from automcu.agents.supervisor import SupervisorAgent
+from automcu.agents.training import TrainingAgent
 from automcu.deploy.bundle import write_bundle
-from automcu.evaluation import Evaluator
 from automcu.executors import steps
-from automcu.executors.blueprint import Blueprint
-from automcu.executors.steps import DeploymentRole, TrainingRole
+from automcu.executors.blueprint import Blueprint, RunEnd
+from automcu.executors.steps import DeploymentRole, EvaluationRole, TrainingRole
 from automcu.feasibility.gate import Gate
-from automcu.finished import Finished
 from automcu.journal import Header, Journal, journal_extract
+from automcu.ledger import Ledger
 from automcu.proposal import Proposer
 from automcu.report.progress import Progress
 from automcu.run_folder import RunFolder, model_name, weights_name
-from automcu.search import Funnel, Limits, Search, drive
+from automcu.search import Limits, Search, drive
 from automcu.training.data import TrainingData
 from automcu.work import (
     STAGES,
     Check,
+    ChooseRecipe,
     Deploy,
     Evaluate,
     Outcome,
+    Plan,
     Propose,
     Stage,
     Test,
@@ -35,12 +38,14 @@ from automcu.work import (
 
 @dataclass(frozen=True, slots=True)
 class InlineRoles:
-    """One role a stage, all in this process."""
+    """One role a stage, all in this process; None where no one is to be asked."""
 
+    supervisor: SupervisorAgent | None
     proposer: Proposer
     gate: Gate
+    training_agent: TrainingAgent | None
     training: TrainingRole
-    evaluator: Evaluator
+    evaluation: EvaluationRole
     deployment: DeploymentRole
 
 
@@ -66,30 +71,36 @@ class InlineExecutor:
 
     def _do(self, work: Work) -> list[Outcome]:
         match work:
+            case Plan():
+                assert self._roles.supervisor is not None  # the search plans only where there is one
+                return steps.plan(self._roles.supervisor, work)
             case Propose():
                 return list(steps.propose(self._roles.proposer, work))
             case Check():
                 return [steps.check(self._roles.gate, work)]
+            case ChooseRecipe():
+                assert self._roles.training_agent is not None
+                return steps.choose_recipe(self._roles.training_agent, work)
             case Train(candidate):
                 return [self._train(work)]
             case Evaluate(candidate):
                 weights = self._folder.read(weights_name(candidate.id))
-                evaluated, tflite = steps.evaluate(self._roles.evaluator, work, weights)
+                outcomes, tflite = self._roles.evaluation.evaluate(work, weights)
                 if tflite:
                     self._folder.write(model_name(candidate.id), tflite)
-                return [evaluated]
+                return outcomes
             case Test():
                 weights = self._folder.read(weights_name(work.candidate.id))
                 tflite = self._folder.read(model_name(work.candidate.id))
-                return [steps.test(self._roles.evaluator, work, weights, tflite)]
+                return [self._roles.evaluation.test(work, weights, tflite)]
             case Deploy():
                 tflite = self._folder.read(model_name(work.candidate.id))
-                deployed, files = self._roles.deployment.deploy(
+                outcomes, files = self._roles.deployment.deploy(
                     work, tflite, journal_extract(self._folder.path / "journal.jsonl", work.candidate.id)
                 )
                 if files:
                     write_bundle(self._folder.path / "best", files)
-                return [deployed]
+                return outcomes
 
     def _train(self, work: Train) -> Trained | WorkFailed:
         try:
@@ -108,20 +119,30 @@ def run_inline(
     data: TrainingData,
     clock: Callable[[], float],
     say: Callable[[str], None],
-) -> tuple[Mapping[int, Finished], Funnel, str | None]:
-    """A whole run in this process: every candidate's end by id, the counts, why proposing ended early if it did."""
-    evaluator = blueprint.make_evaluator(data)
+) -> RunEnd:
+    """A whole run in this process."""
+    shared = blueprint.shared()
+    evaluation = blueprint.make_evaluation(data, shared)
     gate = blueprint.make_gate()
     roles = InlineRoles(
-        blueprint.make_proposer(), gate, blueprint.make_training(data), evaluator, blueprint.make_deployment(data)
+        blueprint.make_supervisor(shared) if blueprint.make_supervisor else None,
+        blueprint.make_proposer(shared),
+        gate,
+        blueprint.make_training_agent(shared) if blueprint.make_training_agent else None,
+        blueprint.make_training(data),
+        evaluation,
+        blueprint.make_deployment(data, shared),
     )
-    search = Search(limits, clock)
+    search = Search(
+        limits, clock, plans=roles.supervisor is not None, recipes=roles.training_agent is not None
+    )
     journal = Journal(folder.path / "journal.jsonl", clock)
     journal(header)
+    ledger = Ledger(clock)
     try:
-        drive(search, InlineExecutor(roles, folder), (journal, Progress(search, clock, say)))
+        drive(search, InlineExecutor(roles, folder), (journal, ledger, Progress(search, clock, say)))
     finally:
         journal.close()
-        evaluator.close()
+        evaluation.close()
         gate.close()
-    return search.finished, search.funnel, search.trouble
+    return RunEnd(search.finished, search.funnel, ledger.costs(), search.stopped_by, search.trouble)

@@ -5,18 +5,24 @@ may be tried again; anything else would fail anywhere, the unexpected included.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from automcu.agents.deploy import DeployAgent
+from automcu.agents.evaluation import EvaluationAgent
+from automcu.agents.supervisor import SupervisorAgent
+from automcu.agents.training import TrainingAgent
 from automcu.architecture import Architecture, Task
 from automcu.board import Budget
 from automcu.deploy.deployer import Deployer
 from automcu.deploy.evidence import Design
 from automcu.errors import AutoMCUError, InfraFailure
 from automcu.evaluation import Evaluator
+from automcu.exchange import Exchange
 from automcu.feasibility.gate import Gate, Verdict
-from automcu.proposal import Proposer
+from automcu.llm.client import EndsTheRun, SpendingCapReached
+from automcu.proposal import Notice, Proposer
 from automcu.results import EpochPoint, TrialResult
 from automcu.spaces.space import Space
 from automcu.training.data import TrainingData
@@ -24,14 +30,20 @@ from automcu.training.weights import weights_to_bytes
 from automcu.work import (
     Check,
     Checked,
+    ChooseRecipe,
     Deploy,
     DeployDone,
     Evaluate,
     EvaluationDone,
+    Exchanged,
+    Noticed,
     Outcome,
+    Plan,
+    Planned,
     ProposalsEnded,
     Propose,
     Proposed,
+    RecipeChosen,
     Stage,
     Test,
     TestDone,
@@ -52,16 +64,71 @@ def failure(stage: Stage, candidate_id: int | None, error: Exception) -> WorkFai
 
 
 def propose(proposer: Proposer, work: Propose) -> Iterator[Outcome]:
-    """Proposals as they come, then `ProposalsEnded` or `WorkFailed`."""
+    """Proposals and what is told on the way as they come, then `ProposalsEnded` or `WorkFailed`."""
     began = time.monotonic()
     try:
         proposer.observe(work.news)
-        for item in proposer.propose(work.count):
-            yield Proposed(item)
+        for item in proposer.propose(work.count, work.plan):
+            match item:
+                case Exchange():
+                    yield Exchanged(item)
+                case Notice():
+                    yield Noticed(item)
+                case _:
+                    yield Proposed(item)
+    except EndsTheRun as end:
+        yield proposing_over(end, time.monotonic() - began)
     except Exception as error:
         yield failure("propose", None, error)
     else:
         yield ProposalsEnded(time.monotonic() - began)
+
+
+def proposing_over(end: EndsTheRun, seconds: float = 0.0) -> Outcome:
+    """The outcome by which the search learns that no one is to propose any more: a cap is an end in good order."""
+    if isinstance(end, SpendingCapReached):
+        return ProposalsEnded(seconds, str(end))
+    return failure("propose", None, end)
+
+
+class Advisor(Protocol):
+    """An agent role that is asked for advice: what it and its model said since the last time."""
+
+    def exchanges(self) -> Sequence[Exchange]:
+        """The exchanges with its model."""
+        ...
+
+    def notices(self) -> Sequence[Notice]:
+        """What the user should read."""
+        ...
+
+
+def told(advisor: Advisor) -> list[Outcome]:
+    """What an advisor's work leaves for the journal and the user."""
+    return [*map(Exchanged, advisor.exchanges()), *map(Noticed, advisor.notices())]
+
+
+def plan(agent: SupervisorAgent, work: Plan) -> list[Outcome]:
+    """The supervisor agent's plan of a round."""
+    try:
+        made: Outcome = Planned(agent.plan(work.request))
+    except EndsTheRun as end:
+        made = proposing_over(end)
+    except Exception as error:
+        made = failure("plan", None, error)
+    return [*told(agent), made]
+
+
+def choose_recipe(agent: TrainingAgent, work: ChooseRecipe) -> list[Outcome]:
+    """The training agent's recipe for one candidate."""
+    outcomes: list[Outcome] = []
+    try:
+        outcomes.append(RecipeChosen(work.candidate.id, agent.choose(work.request)))
+    except EndsTheRun as end:
+        outcomes += proposing_over(end), failure("recipe", work.candidate.id, end)
+    except Exception as error:
+        outcomes.append(failure("recipe", work.candidate.id, error))
+    return [*told(agent), *outcomes]
 
 
 def check(gate: Gate, work: Check) -> Checked | WorkFailed:
@@ -98,7 +165,8 @@ class TrainingRole:
 
     def train(self, work: Train, on_epoch: Callable[[EpochPoint], None]) -> tuple[TrialResult, bytes]:
         """The trial's result and the trained weights (safetensors). `on_epoch` may raise to stop the training."""
-        trained = self.trainer.train(
+        trainer = self.trainer if work.recipe is None else self.trainer.with_recipe(work.recipe)
+        trained = trainer.train(
             self.space.build(work.candidate.architecture),
             self.data,
             seed=self.seed + work.candidate.id,
@@ -108,28 +176,48 @@ class TrainingRole:
         return trained.trial, weights_to_bytes(trained.weights)
 
 
-def evaluate(evaluator: Evaluator, work: Evaluate, weights: bytes) -> tuple[EvaluationDone | WorkFailed, bytes]:
-    """The int8 measurement and the int8 file (empty on failure)."""
-    try:
-        evaluation, tflite = evaluator.evaluate(work, weights)
-    except Exception as error:
-        return failure("evaluate", work.candidate.id, error), b""
-    return EvaluationDone(work.candidate.id, evaluation), tflite
+@dataclass(frozen=True, slots=True)
+class EvaluationRole:
+    """What it takes to convert and measure any candidate of a run, and the agent that sums up what came of it."""
 
+    evaluator: Evaluator
+    agent: EvaluationAgent
+    budget: Budget
 
-def test(evaluator: Evaluator, work: Test, weights: bytes, tflite: bytes) -> TestDone | WorkFailed:
-    """The test-set measurement."""
-    try:
-        return TestDone(work.candidate.id, evaluator.test(work, weights, tflite))
-    except Exception as error:
-        return failure("test", work.candidate.id, error)
+    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[list[Outcome], bytes]:
+        """The int8 measurement with the agent's note, and the int8 file (empty on failure)."""
+        candidate = work.candidate
+        try:
+            evaluation, tflite = self.evaluator.evaluate(work, weights)
+        except Exception as error:
+            return [failure("evaluate", candidate.id, error)], b""
+        outcomes: list[Outcome] = []
+        note = None
+        try:
+            note = self.agent.note(candidate, evaluation.report, work.trial, evaluation, self.budget)
+        except EndsTheRun as end:
+            outcomes.append(proposing_over(end))
+        return [*told(self.agent), *outcomes, EvaluationDone(candidate.id, evaluation, note)], tflite
+
+    def test(self, work: Test, weights: bytes, tflite: bytes) -> TestDone | WorkFailed:
+        """The test-set measurement."""
+        try:
+            return TestDone(work.candidate.id, self.evaluator.test(work, weights, tflite))
+        except Exception as error:
+            return failure("test", work.candidate.id, error)
+
+    def close(self) -> None:
+        """End the evaluator's processes."""
+        self.evaluator.close()
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRole:
-    """What it takes to deploy the winner. `provenance` (versions, seed, run) goes into its evidence."""
+    """What it takes to deploy the winner, and the agent that writes the model card's prose. `provenance` (versions,
+    seed, run) goes into its evidence."""
 
     deployer: Deployer
+    agent: DeployAgent
     data: TrainingData
     task: Task
     budget: Budget
@@ -142,7 +230,7 @@ class DeploymentRole:
 
     def deploy(
         self, work: Deploy, tflite: bytes, journal: bytes
-    ) -> tuple[DeployDone | WorkFailed, Mapping[str, bytes]]:
+    ) -> tuple[list[Outcome], Mapping[str, bytes]]:
         """The bundle as files by name (none on failure); `journal` are the run's journal lines of the candidate."""
         evaluated = work.evaluated
         design = Design(evaluated.candidate, self.task, evaluated.trial, evaluated.evaluation, work.test)
@@ -155,7 +243,8 @@ class DeploymentRole:
                 self.budget,
                 self.provenance,
                 journal,
+                self.agent.prose,
             )
         except Exception as error:
-            return failure("deploy", evaluated.candidate.id, error), {}
-        return DeployDone(evaluated.candidate.id, bundle.deployment), bundle.files
+            return [*told(self.agent), failure("deploy", evaluated.candidate.id, error)], {}
+        return [*told(self.agent), DeployDone(evaluated.candidate.id, bundle.deployment)], bundle.files

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import AfterValidator, FiniteFloat, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints, TypeAdapter, ValidationError
 
 from automcu.architecture import Task
 from automcu.errors import CandidateFailure
@@ -163,8 +163,79 @@ class CardProse:
     author: Line
 
 
+# --- intake ---
+
+Point = Literal[
+    "task", "board", "ram", "flash", "latency", "macs", "minutes", "candidates", "tokens", "usd", "objective"
+]
+"""What a brief says, and what can be open in it."""
+_Count = Annotated[int, Field(gt=0, le=10**15)]
+_Amount = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """From intake's model to its code: pieces of the user's words that say something which rules did not understand,
+    empty where none does; and the names of the tables that `task_words` and `board_words` may mean."""
+
+    task: Line
+    task_words: Line
+    board: Line
+    board_words: Line
+    ram: Line
+    flash: Line
+    latency: Line
+    minutes: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The user's own words that give a value of a brief."""
+
+    key: Point
+    words: Line
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPoint:
+    """What the user must still decide, with what can be chosen (empty where it is a figure)."""
+
+    key: Point
+    question: Prose
+    choices: Annotated[tuple[Line, ...], Field(max_length=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """From intake: what the user's words ask for. Task and board are names of the tables; a limit is None where the
+    words set none. With `open_points` it is not whole yet."""
+
+    task: Line | None
+    board: Line | None
+    ram_bytes: _Count | None
+    flash_bytes: _Count | None
+    latency_ms: _Amount | None
+    macs: _Count | None
+    minutes: _Amount | None
+    candidates: _Count | None
+    tokens: _Count | None
+    usd: _Amount | None
+    objective: Literal["int8_accuracy"]
+    evidence: Annotated[tuple[Evidence, ...], Field(max_length=16)]
+    open_points: Annotated[tuple[OpenPoint, ...], Field(max_length=16)]
+
+
 Message = (
-    RoundRequest | RoundPlan | RecipeRequest | RecipeChoice | ConvergenceNote | CandidateNote | CardFacts | CardProse
+    RoundRequest
+    | RoundPlan
+    | RecipeRequest
+    | RecipeChoice
+    | ConvergenceNote
+    | CandidateNote
+    | CardFacts
+    | CardProse
+    | Quotes
+    | Brief
 )
 M = TypeVar("M", bound=Message)
 _KINDS: Mapping[str, type] = {kind.__name__: kind for kind in Message.__args__}

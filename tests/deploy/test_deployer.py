@@ -1,12 +1,14 @@
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from automcu.agents.deploy import DeployAgent, prose_by_code
 from automcu.architecture import Task
 from automcu.board import Budget
 from automcu.board_table import load_board
@@ -19,6 +21,7 @@ from automcu.deploy.images import Firmware
 from automcu.deploy.prover import Prover
 from automcu.deploy.samples import Samples
 from automcu.errors import CandidateFailure, InfraFailure
+from automcu.messages import CardFacts, CardProse
 from automcu.results import Measurement
 from tests import builders
 from tests.export.small import SMALL, SMALL_TFLITE, random_images
@@ -116,6 +119,32 @@ def test_the_model_card_tells_figures_tiers_and_what_was_not_checked(bundle: Dep
     ):
         assert told in card
     assert "<script>" not in card.replace("\\<", "") and "shapes|" not in card
+
+
+def card_with(describe: Callable[[CardFacts], CardProse], prover: Prover | None = None) -> str:
+    images, labels = random_images(SMALL, 3, 4), np.arange(4)
+    deployer = Deployer(BOARD, prover, "" if prover else "no board for 99.9 % of us")
+    files = deployer.deploy(design(), SMALL_TFLITE, images, labels, BUDGET, {}, JOURNAL, describe).files
+    others = {name: content for name, content in files.items() if name != EVIDENCE}
+    assert json.loads(files[EVIDENCE])["files"] == digests(others)
+    return files["model_card.md"].decode()
+
+
+def test_the_model_card_has_the_deploy_agents_prose(prover: Prover) -> None:
+    seen: list[CardFacts] = []
+    card = card_with(lambda facts: (seen.append(facts), DeployAgent(None).prose(facts))[1], prover)
+    prose = prose_by_code(seen[0])
+    assert f"**Limitations.** {prose.limitations}" in card and "Written by `code`" in card
+    assert "right on 50.00 % of 100 test images" in card and "run on an emulated board" in card
+    assert seen[0].measurement is not None and seen[0].board == BOARD.name
+    assert "It was not run on any board" in card_with(DeployAgent(None).prose)
+
+
+def test_prose_cannot_leave_its_paragraph() -> None:
+    hostile = CardProse("<script>x</script> | a", "[a](b) `c` # d", "m` <b>|")
+    card = card_with(lambda facts: hostile)
+    assert "**Intended use.** \\<script\\>x\\</script\\> \\| a" in card
+    assert "\\[a\\](b) \\`c\\` \\# d" in card and "Written by `m' <b>/` from" in card
 
 
 def test_equal_work_gives_equal_files(bundle: DeployedBundle, prover: Prover) -> None:

@@ -70,6 +70,7 @@ def test_whatever_the_model_says_the_note_is_valid_and_of_this_candidate(
         (SETTLED, 0.0, {"ram": 0.9, "flash": 0.9}, "nothing_clear", "keep"),
         (SETTLED, 0.0, {"ram": 0.3, "flash": 0.3, "macs": 0.97}, "nothing_clear", "keep"),
         (trial((2, 0.2)), 0.0, EMPTY, "capacity", "larger"),
+        (trial((2, 0.5), (1, 0.5)), 0.0, EMPTY, "capacity", "larger"),  # too short to be called overfitting
     ],
 )
 def test_code_says_what_limits_a_network(

@@ -83,4 +83,5 @@ def test_notes_are_remembered_over_requests_and_bounded() -> None:
     agent.choose(RecipeRequest(3, 1, 1, (WELL,) * NOTES_KEPT))
     assert llm.asked[2][-1].content.count("ended: completed") == NOTES_SHOWN
     assert sum(len(message.content) for message in llm.asked[2]) < 1_500
-    assert TrainingAgent(None).choose(RecipeRequest(4, 1, 1, (BADLY, *(WELL,) * NOTES_KEPT))) == CONFIGURED
+    long_ago = (*(BADLY,) * (NOTES_KEPT + 1), *(WELL,) * NOTES_KEPT)
+    assert recipe_by_code(long_ago) != CONFIGURED == TrainingAgent(None).choose(RecipeRequest(4, 1, 1, long_ago))

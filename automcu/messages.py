@@ -76,11 +76,12 @@ class RoundPlan:
 
 @dataclass(frozen=True, slots=True)
 class RecipeChoice:
-    """From the training agent: per cent of what the configured recipe says."""
+    """From the training agent: per cent of what the configured recipe says. 100 is listed first because small models
+    tend to take what comes first."""
 
-    learning_rate_percent: Literal[25, 50, 100, 200]
-    weight_decay_percent: Literal[0, 50, 100, 200]
-    label_smoothing_percent: Literal[0, 50, 100, 200]
+    learning_rate_percent: Literal[100, 50, 25, 200]
+    weight_decay_percent: Literal[100, 50, 0, 200]
+    label_smoothing_percent: Literal[100, 50, 0, 200]
 
 
 CONFIGURED = RecipeChoice(100, 100, 100)

@@ -30,8 +30,8 @@ SYSTEM = """\
 You look at one small neural network that was trained and measured for a microcontroller, and say what limits its \
 accuracy and what to try next.
 Answer with one JSON object {"limited_by": "capacity", "training", "overfitting", "quantization" or "nothing_clear", \
-"advice": "larger", "smaller", "deeper", "wider", "train_longer", "other_blocks" or "keep", "note": one short \
-sentence} and nothing else."""
+"advice": "larger", "smaller", "deeper", "wider", "train_longer", "other_blocks" or "keep", "note": why, in a \
+few words} and nothing else."""
 
 
 class EvaluationAgent(Role):

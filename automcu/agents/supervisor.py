@@ -23,8 +23,8 @@ PLANS_KEPT = 6
 SYSTEM = """\
 You plan a search for small neural networks that must fit a microcontroller. In each round networks are proposed; \
 those that fit are trained. The goal is the highest accuracy before time and trainings run out.
-Answer with one JSON object {"count": networks to propose, "focus": one of the foci, "stop": true to end the search, \
-"reason": one short sentence} and nothing else."""
+Answer with one JSON object {"count": networks to propose, "focus": one of the foci, "stop": false, or true to end \
+the search, "reason": a few words} and nothing else."""
 
 
 class SupervisorAgent(Role):
@@ -67,7 +67,7 @@ class SupervisorAgent(Role):
                     f"{plan.count}, {plan.focus}."
                     for asked, plan in self._plans
                 ),
-                f"count: 1 to {request.most_proposals}. focus: {', '.join(foci)}. stop: {stop}.",
+                f"count: {request.most_proposals} at most. focus: {', '.join(foci)}. stop: {stop}.",
             ]
         )
 

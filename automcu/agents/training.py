@@ -18,8 +18,8 @@ SYSTEM = """\
 You choose how a small neural network is trained: learning rate, weight decay and label smoothing, each in per cent of \
 a recipe that is known to work. 100, 100, 100 is that recipe: leave it unless earlier trainings show a reason. \
 Accuracy that falls or stays where it began asks for a lower learning rate.
-Answer with one JSON object {"learning_rate_percent": 25, 50, 100 or 200, "weight_decay_percent": 0, 50, 100 or 200, \
-"label_smoothing_percent": 0, 50, 100 or 200} and nothing else."""
+Answer with one JSON object {"learning_rate_percent": 100, 50, 25 or 200, "weight_decay_percent": 100, 50, 0 or 200, \
+"label_smoothing_percent": 100, 50, 0 or 200} and nothing else."""
 
 
 class TrainingAgent(Role):

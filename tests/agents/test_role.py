@@ -88,8 +88,8 @@ def test_a_valid_answer_is_taken_and_its_exchange_handed_on_once() -> None:
         ("no JSON", "no JSON object"),
         (reply(more=1), "keys must be exactly"),
         ('{"learning_rate_percent": 50}', "keys must be exactly"),
-        (reply(learning_rate_percent=70), "25, 50, 100 or 200"),
-        (reply(learning_rate_percent=True), "25, 50, 100 or 200"),
+        (reply(learning_rate_percent=70), "100, 50, 25 or 200"),
+        (reply(learning_rate_percent=True), "100, 50, 25 or 200"),
     ],
 )
 def test_a_faulty_answer_is_handed_back_once_with_the_reason(faulty: str, told: str) -> None:

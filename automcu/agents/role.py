@@ -20,6 +20,10 @@ from automcu.proposal import Notice
 REPLY_SHOWN = 2_000
 """Characters of a refused reply that are handed back with the reason."""
 REASON_SHOWN = 300
+PATIENCE = 3
+"""Failures in a row after which the model is asked for only every `REST + 1`-th decision: one that is down may take its
+whole deadline each time."""
+REST = 4
 
 
 def answer_schema(
@@ -112,7 +116,8 @@ class Role:
     def __init__(self, conversation: Conversation | None) -> None:
         self._conversation = conversation
         self._notices: list[Notice] = []
-        self._failing = False
+        self._failures = 0
+        self._rest = 0
 
     def exchanges(self) -> tuple[Exchange, ...]:
         """The exchanges with the model since the last time this was asked."""
@@ -137,7 +142,9 @@ class Role:
         """The model's answer, or `by_code`, which also has the fields that are `given` to the model's answer. It has
         been through its form on the wire either way. Raises what ends the run (`EndsTheRun`)."""
         decided = by_code
-        if self._conversation is not None:
+        if self._rest:
+            self._rest -= 1
+        elif self._conversation is not None:
             role, model = self._conversation.role, self._conversation.llm.model
             try:
                 decided = ask_typed(
@@ -152,17 +159,18 @@ class Role:
             except EndsTheRun:
                 raise
             except LLMError as error:
-                if not self._failing:
+                if not self._failures:
                     self._notices.append(
                         Notice(
                             f"The LLM {model} of the {role} agent gave no usable answer: "
                             f"{str(error)[:REASON_SHOWN].rstrip('. ')}. Code decides in its place until it does."
                         )
                     )
-                self._failing = True
+                self._failures += 1
+                self._rest = REST if self._failures >= PATIENCE else 0
             else:
-                if self._failing:
+                if self._failures:
                     self._notices.append(Notice(f"The LLM {model} of the {role} agent answers again."))
-                self._failing = False
+                self._failures = 0
         message: M = decode(encode(decided))  # type: ignore[assignment]
         return message

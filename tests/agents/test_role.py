@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from automcu.agents.role import REASON_SHOWN, REPLY_SHOWN, answer_schema
+from automcu.agents.role import PATIENCE, REASON_SHOWN, REPLY_SHOWN, REST, answer_schema
 from automcu.agents.training import TrainingAgent
 from automcu.errors import LLMError
 from automcu.llm.client import (
@@ -133,6 +133,17 @@ def test_a_model_that_is_down_is_asked_once_and_code_decides() -> None:
     assert len(llm.asked) == 1
     (notice,) = agent.notices()
     assert "no way to reach" in notice.text and len(notice.text) < REASON_SHOWN + 200
+
+
+def test_a_model_that_stays_down_is_asked_ever_less() -> None:
+    llm = Raises(LLMError("down"))
+    agent = TrainingAgent(conversation("training", llm))
+    asked = []
+    for _ in range(PATIENCE + 2 * (REST + 1)):
+        assert agent.choose(REQUEST) == CONFIGURED
+        asked.append(len(llm.asked))
+    assert asked == [1, 2, 3, *[3] * REST, 4, *[4] * REST, 5]
+    assert len(agent.notices()) == 1
 
 
 def test_an_answer_that_was_cut_off_is_asked_for_again_with_more_room() -> None:

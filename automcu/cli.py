@@ -1,5 +1,5 @@
 """The command `automcu`: does a model fit a board (`check`), run it there (`deploy`), are a bundle's claims true
-(`verify`), and which boards there are (`boards`).
+(`verify`), what do plain words ask for (`intake`), and which boards there are (`boards`).
 
 Exit code 0: yes; 1: no; 2: it could not be judged, told in one sentence on stderr (with `--json` also as
 `{"error": ...}` on stdout); 130: interrupted. Heavy imports wait until they are needed.
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
     from automcu.architecture import Shape
     from automcu.check import Judged, Model
+    from automcu.messages import Point
 
 _BYTES_PER_KB = 1000  # as in the configuration
 _LARGEST = 1e12
+_MOST_QUESTIONS = 16
 _OPTIONS = (
     (r"feasibility\.time_limit_seconds", "--time-limit"),
     (r"feasibility\.stedgeai", "--stedgeai"),
@@ -150,6 +152,18 @@ def _parser() -> ArgumentParser:
     verify.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
+
+    intake = commands.add_parser(
+        "intake",
+        help="turn plain words into the command that runs them",
+        description="Read what a network is to do, on which board and within which limits, from plain words; print "
+        "what was understood and the command that runs it. On a terminal it asks what is open. Exit code 0: nothing "
+        "is open; 1: something is; 2: nothing could be read. See docs/agents.md.",
+        allow_abbrev=False,
+    )
+    intake.add_argument("words", metavar="WORDS", help='such as "CIFAR-10 on a NUCLEO-F446RE with 64 KB of RAM"')
+    intake.add_argument("--json", action="store_true", help="print one JSON object, and ask nothing")
+    intake.set_defaults(run=_intake)
 
     boards = commands.add_parser("boards", help="list the boards", description="List the boards.", allow_abbrev=False)
     boards.add_argument("--json", action="store_true", help="print a JSON list")
@@ -334,6 +348,39 @@ def _verify(asked: Namespace) -> tuple[int, Iterable[str]]:
             _print([text_finding(finding)])
     code = int(any(finding.outcome == "fails" for finding in findings))
     return code, [json.dumps(json_findings(findings))] if asked.json else []
+
+
+def _intake(asked: Namespace) -> tuple[int, Iterable[str]]:
+    from automcu.agents.intake import Intake
+    from automcu.report.intake import json_brief, text_brief, text_point
+
+    intake = Intake()
+    answers: dict[Point, str] = {}
+    brief = intake.read(asked.words)
+    if not asked.json and sys.stdin.isatty():
+        for _ in range(_MOST_QUESTIONS):
+            if not brief.open_points:
+                break
+            point = brief.open_points[0]
+            _print(text_point(point))
+            answer = _answer(point.choices)
+            if not answer:
+                break
+            answers[point.key] = answer
+            brief = intake.read(asked.words, answers)
+    code = int(bool(brief.open_points))
+    return code, [json.dumps(json_brief(brief))] if asked.json else text_brief(brief)
+
+
+def _answer(choices: Sequence[str]) -> str:
+    """What the user types: a choice by its number, or words; empty to be asked no more."""
+    try:
+        typed = input("Its number, or words, with the unit of a figure; nothing to leave it open: ").strip()
+    except EOFError:
+        return ""
+    if re.fullmatch("[0-9]{1,2}", typed) and 1 <= int(typed) <= len(choices):
+        return choices[int(typed) - 1]
+    return typed
 
 
 def _boards(asked: Namespace) -> tuple[int, Iterable[str]]:

@@ -61,7 +61,7 @@ class SupervisorAgent(Role):
                 f"Best int8 validation accuracy: {best}; rounds without a better one: {request.rounds_without_gain}.",
                 f"Broke a limit since the last round: RAM {request.over_ram}, Flash {request.over_flash}, MACs or "
                 f"latency {request.over_other}.",
-                f"Left: {request.minutes_left:.1f} minutes, {request.trainings_left} trainings.",
+                f"Left: {request.time_left_quarters} quarters of the time, {request.trainings_left} trainings.",
                 *(
                     f"Before round {asked.round} {asked.feasible} of {asked.proposed} fitted; you planned "
                     f"{plan.count}, {plan.focus}."

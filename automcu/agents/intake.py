@@ -9,6 +9,7 @@ configured; what contradicts itself, is impossible or cannot be said as a limit 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
+from fractions import Fraction
 from itertools import islice
 from typing import Any, Literal
 
@@ -156,10 +157,8 @@ def overrides_of(brief: Brief) -> dict[str, str | int | float]:
     """What a whole brief changes in a configuration: keys and values of overrides on the command line of
     `automcu.launch`, groups first. Raises `ConfigError` while a point is open."""
     if brief.open_points or brief.task is None or brief.board is None:
-        asked = " ".join(f"[{point.key}] {point.question}" for point in brief.open_points)
-        raise ConfigError(
-            f"the request leaves open: {asked}; say it in the request, or run `automcu intake` to be asked"
-        )
+        keys = " and ".join(point.key for point in brief.open_points)
+        raise ConfigError(f"the request leaves {keys} open; run `automcu intake` with it to read why and to be asked")
     limits: dict[str, int | float | None] = {
         "budget.ram_kb": _kb(brief.ram_bytes),
         "budget.flash_kb": _kb(brief.flash_bytes),
@@ -191,6 +190,22 @@ def _told(text: str) -> str:
 def _bare(name: str) -> str:
     """A board's name or part number without what most of them share."""
     return re.sub("nucleo|stm32|[-_ ]", "", name.lower())
+
+
+def _fault(key: Point, figures: Sequence[Figure], value: Fraction, board: Board | None) -> str:
+    """What keeps `figures` from being the limit `key`, of which `value` is the first."""
+    if fault := next((figure.fault for figure in figures if figure.fault), ""):
+        return fault
+    if len({figure.value for figure in figures}) > 1:
+        return "which differ"
+    if key in ("ram", "flash"):
+        size = 0 if board is None else board.ram_bytes if key == "ram" else board.flash_bytes
+        if value < 1:
+            return "less than a byte"
+        return f"and {board.name} has {size:,} bytes ({size / BYTES_PER_KB:g} KB)" if board and value > size else ""
+    if key in ("macs", "candidates", "tokens") and value.denominator != 1:
+        return "no whole number"
+    return ""
 
 
 def _settled(answer: str) -> bool:
@@ -240,7 +255,8 @@ def _with_answer(
     if not told:
         return list(given), list(loose)
     keys, values = {one.key for one in told}, {one.figure.value for one in told}
-    settled = [figure for figure in loose if figure.value in values or figure is first]
+    asked_of_first = first if key not in [one.key for one in given] else None
+    settled = [figure for figure in loose if figure.value in values or figure is asked_of_first]
     return [*(one for one in given if one.key not in keys), *told], [one for one in loose if one not in settled]
 
 
@@ -303,20 +319,9 @@ class _Draft:
             return
         texts = list(dict.fromkeys(figure.text for figure in figures))
         value = figures[0].value * (1000 if key == "latency" else 1) / (60 if key == "minutes" else 1)
-        size = {"ram": board.ram_bytes, "flash": board.flash_bytes}.get(key) if board else None
-        fault = next((figure.fault for figure in figures if figure.fault), "")
-        if len({figure.value for figure in figures}) > 1:
-            fault = "which differ"
-        elif key in ("ram", "flash") and value < 1:
-            fault = "less than a byte"
-        elif size is not None and board and value > size:
-            fault = f"and {board.name} has {size:,} bytes ({size / BYTES_PER_KB:g} KB)"
-        elif key in ("macs", "candidates", "tokens") and value.denominator != 1:
-            fault = "no whole number"
-        if fault:
-            self.ask(
-                key, f"You wrote {' and '.join(map(_told, texts[:4]))}, {fault}. {_QUESTIONS[key][0]}", (AS_CONFIGURED,)
-            )
+        if fault := _fault(key, figures, value, board):
+            told = " and ".join(map(_told, texts[:4]))
+            self.ask(key, f"You wrote {told}, {fault}. {_QUESTIONS[key][0]}", (AS_CONFIGURED,))
         else:
             whole = key not in ("latency", "minutes", "usd")
             self._set(key, int(value) if whole else float(value), texts)

@@ -74,6 +74,8 @@ class Attached:
 _DIGITS = r"[0-9][0-9,_']*(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,2})?"
 NUMBER = re.compile(_DIGITS, re.IGNORECASE)
 _UNITS: tuple[tuple[str, Kind, str], ...] = (
+    (r"\$|usd|us\$|(?:us )?dollars?", "usd", "1"),
+    (r"(?:us )?cents?", "usd", "0.01"),
     (r"bytes?|b", "bytes", "1"),
     (r"kb|kbytes?|kilobytes?|k", "bytes", "1000"),
     (r"kib|kibibytes?", "bytes", "1024"),
@@ -89,8 +91,6 @@ _UNITS: tuple[tuple[str, Kind, str], ...] = (
     (r"mmacc?s?", "macs", "1000000"),
     (r"candidates?|networks|architectures|trainings|trials|designs", "candidates", "1"),
     (r"tokens?", "tokens", "1"),
-    (r"\$|usd|us\$|(?:us )?dollars?", "usd", "1"),
-    (r"(?:us )?cents?", "usd", "0.01"),
 )
 _SCALES = {"k": 10**3, "thousand": 10**3, "m": 10**6, "mio": 10**6, "million": 10**6, "billion": 10**9}
 _COUNTED = "|".join(unit for unit, kind, _ in _UNITS if kind in ("macs", "candidates", "tokens"))

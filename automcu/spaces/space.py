@@ -40,6 +40,16 @@ class Space(Protocol):
         """The space in plain text for the prompt of a language model: fields, allowed values, rules."""
         ...
 
+    def summary(self, architecture: Architecture) -> str:
+        """An architecture of this space in a few plain words, on one line: different for any two. Raises
+        `InvalidArchitecture` when it is none."""
+        ...
+
+    def describe_edit(self, before: Architecture, after: Architecture) -> str:
+        """What turns `before` into `after`, one of its `neighbours`, in a few plain words on one line: different for
+        any two neighbours. Raises `InvalidArchitecture` when either is no architecture of this space."""
+        ...
+
     def build(self, architecture: Architecture) -> Network:
         """The network of an architecture. Raises `InvalidArchitecture` when it lies outside this space."""
         ...

@@ -144,6 +144,32 @@ class SpaceContract:
         assert str(class_count) in text
         assert len(text) < 4000
 
+    @on_every_task
+    def test_every_network_and_every_edit_has_words_of_its_own(self, input_shape, class_count):
+        space, rng = self.make(input_shape, class_count), random.Random(0)
+        drawn = {space.random(rng) for _ in range(200)}
+        assert len({space.summary(architecture) for architecture in drawn}) == len(drawn)
+        for seed in range(6):
+            before = space.random(random.Random(seed))
+            neighbours = list(space.neighbours(before, rng))
+            edits = [space.describe_edit(before, after) for after in neighbours]
+            assert len(set(edits)) == len(edits)
+            told = [space.summary(architecture) for architecture in (before, *neighbours)] + edits
+            assert all(text.strip() and text.isprintable() and len(text) < 1_000 for text in told)
+            assert sum(map(len, edits)) / len(edits) < 120
+            assert edits == [space.describe_edit(before, after) for after in neighbours]
+
+    def test_words_of_what_is_none_of_its_own_are_refused(self):
+        space = self.make((28, 28, 1), 10)
+        sound, foreign = space.smallest(), Architecture("another", space.smallest().text)
+        for say in (
+            lambda: space.summary(foreign),
+            lambda: space.describe_edit(foreign, sound),
+            lambda: space.describe_edit(sound, foreign),
+        ):
+            with pytest.raises(InvalidArchitecture):
+                say()
+
     @given(description=garbage)
     @settings(max_examples=100, deadline=None)
     def test_parse_refuses_garbage_in_one_sentence(self, description):

@@ -25,6 +25,13 @@ class GridSpace:
     def describe(self) -> str:
         return f"An object with digits: a list of {DIGITS} integers from 0 to {BASE - 1}."
 
+    def summary(self, architecture: Architecture) -> str:
+        return "digits " + "".join(map(str, digits_of(architecture)))
+
+    def describe_edit(self, before: Architecture, after: Architecture) -> str:
+        pairs = enumerate(zip(digits_of(before), digits_of(after), strict=True))
+        return ", ".join(f"digit {place}: {old} -> {new}" for place, (old, new) in pairs if old != new)
+
     def build(self, architecture: Architecture) -> Network:
         return Network(self.input_shape, (Dense("head", "input", self.class_count, "none"),))
 

@@ -243,3 +243,28 @@ def test_random_draws_every_block_and_grows_with_depth():
     for cnn in drawn:
         channels = [stage.channels for stage in cnn.stages if not isinstance(stage, PoolStage)]
         assert channels[-1] >= 0.8 * channels[0]  # not 1.0: the channels of ghost stages come in coarser steps
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: [replace(s[0], channels=32), *s[1:]], "stage 0: channels 16 -> 32"),
+        (lambda s: s[:2], "remove stage 2 (separable 32 5x5 x2)"),
+        (lambda s: [s[0], s[2], s[1]], "swap stages 1 and 2 (max_pool 2x2, separable 32 5x5 x2)"),
+        (lambda s: [*s, s[0]], "add conv 16 3x3 /2 relu6 at the end"),
+        (lambda s: [s[1], *s], "add max_pool 2x2 before stage 0"),
+        (lambda s: [*s[:1], PoolStage(block="avg_pool", kernel=2), s[2]], "stage 1: max_pool 2x2 becomes avg_pool 2x2"),
+    ],
+)
+def test_edits_in_words(change, words):
+    stages = [
+        ConvStage(channels=16, kernel=3, stride=2, repeats=1, activation="relu6"),
+        PoolStage(block="max_pool", kernel=2),
+        SeparableStage(channels=32, kernel=5, stride=1, repeats=2, activation="relu"),
+    ]
+    before, after = McuCnn(tuple(stages), 64), McuCnn(tuple(change(stages)), 64)
+    space = McuCnnSpace((32, 32, 3), 10)
+    assert space.summary(before.architecture) == "conv 16 3x3 /2 relu6, max_pool 2x2, separable 32 5x5 x2, dense 64"
+    assert space.describe_edit(before.architecture, after.architecture) == words
+    hidden = replace(before, hidden_units=0)
+    assert space.describe_edit(before.architecture, hidden.architecture) == "hidden units 64 -> 0"

@@ -1,7 +1,7 @@
 """The space `mcu_cnn`: small convolutional classifiers as a chain of stages of well-known blocks.
 
 `description` holds the nouns and how text becomes them, `blocks` turns them into layers, `moves` draws and edits them,
-`space` ties these together behind `automcu.spaces.space.Space`.
+`words` says them in words, `space` ties these together behind `automcu.spaces.space.Space`.
 """
 
 from automcu.spaces.mcu_cnn.description import McuCnn

@@ -11,7 +11,7 @@ from typing import ClassVar
 from automcu.architecture import Architecture, Shape
 from automcu.errors import InvalidArchitecture
 from automcu.graph.network import Network
-from automcu.spaces.mcu_cnn import moves
+from automcu.spaces.mcu_cnn import moves, words
 from automcu.spaces.mcu_cnn.blocks import network_of
 from automcu.spaces.mcu_cnn.description import CHOICES, MAX_STAGES, NAME, STAGE_TYPES, McuCnn, PoolStage, read, schema
 
@@ -101,6 +101,14 @@ class McuCnnSpace:
             "as stage2_block0_expand, count stages and repeats from 0."
         )
         return "\n".join(lines)
+
+    def summary(self, architecture: Architecture) -> str:
+        """See `Space`."""
+        return words.summary(decode(architecture))
+
+    def describe_edit(self, before: Architecture, after: Architecture) -> str:
+        """See `Space`."""
+        return words.edit_words(decode(before), decode(after))
 
     def build(self, architecture: Architecture) -> Network:
         """See `Space`."""

@@ -143,7 +143,7 @@ class EntryReader:
                 return at - before
         start = max(window.rfind("{", at), window.rfind("<", at))
         # What is longer than any usual opening is left to `end`.
-        self._tail = window[start:] if 0 <= start and len(window) - start <= _TAIL else ""
+        self._tail = window[start:] if start >= 0 and len(window) - start <= _TAIL else ""
         return len(text)
 
     def _read_list(self, text: str, entries: list[object]) -> int:

@@ -1,1 +1,1 @@
-"""What thinks up architectures: chance, evolution, and a language model with evolution to fall back on."""
+"""What thinks up architectures: chance, evolution, a language model, and a hybrid of the last two."""

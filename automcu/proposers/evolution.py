@@ -22,6 +22,7 @@ from automcu.errors import ConfigError
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
 from automcu.messages import RoundPlan
 from automcu.proposal import Proposal, ProposalItem
+from automcu.proposers.history import excess
 from automcu.proposers.random_search import fresh_random
 from automcu.spaces.space import Space
 
@@ -138,11 +139,11 @@ class RegularizedEvolution:
         return None
 
     def _miss(self, end: Rejected) -> None:
-        excess = sum(violation.over / violation.limit for violation in end.violations)
+        over = excess(end.violations)
         line = self._line_of(end.candidate)
         known = self._misses.get(line)
-        if known is None or excess < known.excess:
-            self._misses[line] = _Miss(end.candidate, excess)
+        if known is None or over < known.excess:
+            self._misses[line] = _Miss(end.candidate, over)
         if len(self._misses) > self._max_misses:
             del self._misses[max(self._misses, key=lambda line: self._misses[line].excess)]
 

@@ -2,16 +2,23 @@
 
 import json
 import random
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 
-from automcu.architecture import Architecture, Task
+from automcu.architecture import Task
 from automcu.board import Budget
 from automcu.errors import InvalidArchitecture, LLMError
 from automcu.finished import Finished
-from automcu.llm.client import LLM, Completion, Message, UnusableReply, request_sha256
-from automcu.llm.reply import MAX_REPLY_CHARS, MalformedReply, json_object
-from automcu.proposal import Exchange, InvalidProposal, Notice, Proposal, ProposalItem, Proposer
-from automcu.proposers.prompt import History, repair_prompt, reply_schema, round_prompt
+from automcu.llm.client import EndsTheRun, Message, UnusableReply
+from automcu.llm.conversation import Conversation, printable
+from automcu.llm.reply import EntryReader, MalformedReply
+from automcu.messages import RoundPlan
+from automcu.proposal import InvalidProposal, Notice, Proposal, ProposalItem, Proposer
+from automcu.proposers.forms import EditMenu, Form, Mode, Question, WholeArchitectures
+from automcu.proposers.history import History
+from automcu.proposers.menu import Cost, MenuMaker
+from automcu.proposers.prompt import Setting, repair_prompt
 from automcu.spaces.space import Space
 
 PATIENCE = 3
@@ -20,14 +27,27 @@ REST = 4
 MAX_EXCERPT = 2_000
 
 
-class LLMProposer:
-    """Asks `llm` for architectures, in one fresh conversation a round with at most one repair.
+@dataclass(slots=True)
+class _Round:
+    """What one round with the model has brought so far."""
 
-    A round in which the model gives nothing valid and new is taken over by `fallback`, which observes everything too.
-    The model is asked again the next round, or every fifth one after three such rounds. Duplicates are passed on (the
-    search counts and refuses them) and mentioned to the model. Without a fallback the third such round
-    in a row raises `LLMError`. `max_tokens` bounds a reply, thoughts included; it is doubled for the one repair when
-    the reply was cut off.
+    proposed: int = 0
+    new: int = 0
+    invalid: list[InvalidProposal] = field(default_factory=list)
+    """Of the last reply."""
+    trouble: str = "it proposed nothing."
+
+
+class LLMProposer:
+    """Asks the model of `conversation` for architectures in one of the forms `mode`: `architecture` for whole ones,
+    `edit` for picks from a menu whose costs `cost` works out.
+
+    Each proposal is passed on as soon as it stands in the reply, and stays whatever becomes of the rest. A reply with
+    faults, or without anything whole in it, is asked for once more. A round in which the model gives nothing valid and
+    new is taken over by `fallback`, which observes everything too. The model is asked again the next round, or every
+    fifth one after three such rounds. Duplicates are passed on (the search counts and refuses them) and mentioned to
+    the model. Without a fallback the third such round in a row raises `LLMError`. What ends the run (`EndsTheRun`) is
+    raised always. When a reply was cut off with nothing whole in it, the second one may be twice as long.
     """
 
     name = "llm"
@@ -35,60 +55,72 @@ class LLMProposer:
     def __init__(
         self,
         space: Space,
-        llm: LLM,
+        conversation: Conversation,
         task: Task,
         budget: Budget,
         board_name: str,
         seed: int,
         fallback: Proposer | None,
-        max_tokens: int = 4096,
+        *,
+        mode: Mode,
+        cost: Cost,
     ) -> None:
-        self._space = space
-        self._llm = llm
-        self._task = task
-        self._budget = budget
-        self._board_name = board_name
-        self._rng = random.Random(seed)
+        self._conversation = conversation
         self._fallback = fallback
-        self._max_tokens = max_tokens
-        self._history = History()
+        rng, setting = random.Random(seed), Setting(task, budget, board_name)
+        self._form: Form = (
+            EditMenu(setting, MenuMaker(space, budget, cost, rng), rng)
+            if mode == "edit"
+            else WholeArchitectures(setting, space, rng)
+        )
+        self._history = History(budget)
         self._seen: set[str] = set()
         self._duplicates = 0
         self._failures = 0
         self._rest = 0
+        self._replaced = 0
+        """Rounds since the model began to fail, in which code stood in for it."""
 
-    def propose(self, count: int) -> Iterator[ProposalItem]:
+    def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
         """Up to `count` architectures from the model, or from the fallback; see the class."""
+        if count < 1:
+            return
+        model = self._conversation.llm.model
         if self._rest and self._fallback is not None:
             self._rest -= 1
-            yield from self._substitute(self._fallback, count)
+            self._replaced += 1
+            yield from self._by_code(self._fallback, count, plan)
             return
-        proposed, trouble = yield from self._ask(count)
-        trouble = trouble and _printable(trouble)
-        if trouble is None:
+        asked = yield from self._ask(count, plan)
+        if asked.new:
             if self._failures:
-                yield Notice(f"The LLM {self._llm.model} proposes again.")
-            self._failures = 0
+                stood_in = (
+                    f" after {self._replaced} rounds in which {self._fallback.name} did" if self._fallback else ""
+                )
+                yield Notice(f"The LLM {model} proposes again{stood_in}.")
+            self._failures = self._replaced = 0
             return
         self._failures += 1
+        trouble = printable(asked.trouble)
         if self._fallback is None:
             if self._failures >= PATIENCE:
                 raise LLMError(
-                    f"the LLM {self._llm.model} gave nothing new to check {PATIENCE} times in a row, at last because: "
+                    f"the LLM {model} gave nothing new to check {PATIENCE} times in a row, at last because: "
                     f"{trouble.rstrip('.')}; correct the llm settings, or set proposer.fallback=true to let evolution "
                     "take over while it fails"
                 )
-            yield Notice(f"The LLM {self._llm.model} gave nothing new to check: {trouble} It is asked again.")
+            yield Notice(f"The LLM {model} gave nothing new to check: {trouble} It is asked again.")
             return
+        self._replaced += 1
         if self._failures >= PATIENCE:
             self._rest = REST
         if self._failures in (1, PATIENCE):
             when = f"every {REST + 1}th round" if self._rest else "in the next round"
             yield Notice(
-                f"The LLM {self._llm.model} gave nothing to check: {trouble} "
+                f"The LLM {model} gave nothing new to check: {trouble} "
                 f"Proposals come from {self._fallback.name} instead; the LLM is asked again {when}."
             )
-        yield from self._substitute(self._fallback, count - proposed)
+        yield from self._by_code(self._fallback, count - asked.proposed, plan)
 
     def observe(self, finished: Sequence[Finished]) -> None:
         """Goes into the next prompt, and to the fallback."""
@@ -98,99 +130,92 @@ class LLMProposer:
         if self._fallback is not None:
             self._fallback.observe(finished)
 
-    def _substitute(self, fallback: Proposer, count: int) -> Iterator[ProposalItem]:
-        for item in fallback.propose(count):
+    def _by_code(self, code: Proposer, count: int, plan: RoundPlan | None) -> Iterator[ProposalItem]:
+        for item in code.propose(count, plan):
             if isinstance(item, Proposal):
                 self._seen.add(item.architecture.fingerprint)
             yield item
 
-    def _ask(self, count: int) -> Generator[ProposalItem, None, tuple[int, str | None]]:
-        """One round with the model. Returns how many proposals it made, and what went wrong if none of them was new."""
-        messages = round_prompt(
-            self._task,
-            self._budget,
-            self._board_name,
-            self._space.describe(),
-            self._space.random(self._rng),
-            self._history,
-            self._duplicates,
-            count,
-        )
-        schema = reply_schema(self._space.json_schema, count)
-        max_tokens = self._max_tokens
-        trouble = "it proposed nothing."
-        invalid: tuple[InvalidProposal, ...] = ()
-        proposed = self._duplicates = 0
-        for origin in ("llm", "llm:repair"):
+    def _ask(self, count: int, plan: RoundPlan | None) -> Generator[ProposalItem, None, _Round]:
+        """One round with the model: what it brought, and why nothing new where nothing did."""
+        asked = _Round()
+        question = self._form.question(self._history, self._seen, self._duplicates, count, plan)
+        if question is None:
+            asked.trouble = "nothing that could be offered to it is new."
+            return asked
+        turns: tuple[Message, ...] = (Message("user", question.text),)
+        max_tokens = self._conversation.max_tokens
+        for repair in (False, True):
+            reader = EntryReader(question.key, 2 * question.count)
+            asked.invalid.clear()
             try:
-                completion = self._llm.complete(messages, schema, max_tokens=max_tokens)
+                yield from self._listen(question, turns, max_tokens, reader, asked, repair=repair)
             except UnusableReply as error:
-                yield _exchange(error.completion, messages, schema, max_tokens)
-                trouble = f"{error}."
+                asked.trouble = f"{error}."
+                if asked.proposed:
+                    break
                 max_tokens *= 2
                 continue
+            except EndsTheRun:
+                raise
             except LLMError as error:
-                trouble = f"{error}."
+                asked.trouble = f"{error}."
                 break
-            yield _exchange(completion, messages, schema, max_tokens)
-            architectures, invalid = read_proposals(self._space, completion.text, count - proposed)
-            for architecture in architectures:
-                self._duplicates += architecture.fingerprint in self._seen
-                self._seen.add(architecture.fingerprint)
-                proposed += 1
-                yield Proposal(architecture, origin)
-            if not invalid or proposed == count:
+            if not asked.invalid or asked.proposed >= question.count:
                 break
-            messages += repair_prompt(_printable(completion.text), invalid, count - proposed)
-        yield from invalid
-        if proposed > self._duplicates:
-            return proposed, None
-        if proposed:
-            return proposed, f"all {proposed} of its proposals had been tried before."
-        return proposed, f"{invalid[0].reason}." if invalid else trouble
+            asked.trouble = f"{asked.invalid[0].reason}."
+            turns += repair_prompt(reader.text, asked.invalid, question.key, question.count - asked.proposed)
+        yield from asked.invalid
+        self._duplicates = asked.proposed - asked.new
+        if asked.proposed:
+            asked.trouble = f"all {asked.proposed} of its proposals had been tried before."
+        return asked
 
-
-def read_proposals(space: Space, text: str, count: int) -> tuple[tuple[Architecture, ...], tuple[InvalidProposal, ...]]:
-    """The first `count` valid architectures of a reply, and what was invalid among those read; never raises.
-
-    A reply that cannot be read at all is one invalid proposal. Reasons begin with the path of what they speak of.
-    """
-    try:
-        entries = json_object(text, "proposals")["proposals"]
-    except MalformedReply as error:
-        return (), (InvalidProposal(_printable(text)[:MAX_EXCERPT], f"reply: {error}"),)
-    if not isinstance(entries, list):
-        excerpt = json.dumps(entries)[:MAX_EXCERPT]
-        return (), (InvalidProposal(excerpt, "proposals: not a list; give a list of architectures"),)
-    valid: list[Architecture] = []
-    invalid: list[InvalidProposal] = []
-    for index, entry in enumerate(entries[: 2 * count]):
-        if len(valid) == count:
-            break
+    def _listen(
+        self,
+        question: Question,
+        turns: tuple[Message, ...],
+        max_tokens: int,
+        reader: EntryReader,
+        asked: _Round,
+        *,
+        repair: bool,
+    ) -> Iterator[ProposalItem]:
+        """The proposals of one reply as they come, then its exchange. Raises what the conversation raises."""
+        index, failure = 0, None
         try:
-            valid.append(space.parse(entry))
+            with closing(self._conversation.stream(question.system, turns, question.schema, max_tokens)) as stream:
+                for piece in stream:
+                    for entry in reader.feed(piece):
+                        yield from self._take(entry, index, question, asked, repair=repair)
+                        index += 1
+                    if reader.too_long:
+                        break
+        except LLMError as error:
+            failure = error
+        yield from self._conversation.exchanges()
+        if failure is not None:
+            raise failure
+        try:
+            for entry in reader.end():
+                yield from self._take(entry, index, question, asked, repair=repair)
+                index += 1
+        except MalformedReply as error:
+            asked.invalid.append(InvalidProposal(printable(reader.text)[:MAX_EXCERPT], f"reply: {error}"))
+
+    def _take(
+        self, entry: object, index: int, question: Question, asked: _Round, *, repair: bool
+    ) -> Iterator[Proposal]:
+        if asked.proposed >= question.count:
+            return
+        try:
+            proposal = question.read(entry)
         except InvalidArchitecture as error:
-            reason = f"proposals[{index}]: {_printable(str(error))[:300]}"
-            invalid.append(InvalidProposal(json.dumps(entry)[:MAX_EXCERPT], reason))
-    return tuple(valid), tuple(invalid)
-
-
-def _exchange(
-    completion: Completion, messages: Sequence[Message], schema: Mapping[str, object], max_tokens: int
-) -> Exchange:
-    return Exchange(
-        model=completion.model,
-        request_sha256=request_sha256(completion.model, messages, schema, max_tokens),
-        reply=_printable(completion.text[:MAX_REPLY_CHARS]),
-        finish=completion.finish,
-        level=completion.level,
-        tokens_in=completion.tokens_in,
-        tokens_out=completion.tokens_out,
-        usd=completion.usd,
-        seconds=completion.seconds,
-    )
-
-
-def _printable(text: str) -> str:
-    """`text` fit for UTF-8: halves of surrogate pairs, which JSON lets through, become question marks."""
-    return text.encode(errors="replace").decode()
+            reason = f"{question.key}[{index}]: {printable(str(error))[:300]}"
+            asked.invalid.append(InvalidProposal(json.dumps(entry)[:MAX_EXCERPT], reason))
+            return
+        fingerprint = proposal.architecture.fingerprint
+        asked.proposed += 1
+        asked.new += fingerprint not in self._seen
+        self._seen.add(fingerprint)
+        yield Proposal(proposal.architecture, "llm:repair") if repair else proposal

@@ -1,13 +1,19 @@
 """Search spaces: what can be proposed, and how a proposal becomes a network."""
 
+from collections.abc import Callable, Mapping
+
 from automcu.architecture import Shape
 from automcu.errors import ConfigError, InvalidArchitecture
 from automcu.spaces.mcu_cnn import McuCnnSpace
+from automcu.spaces.nasbench201 import NasBench201Space
 from automcu.spaces.space import Space
 
 __all__ = ["SPACES", "Space", "make_space"]
 
-SPACES = {McuCnnSpace.name: McuCnnSpace}
+SPACES: Mapping[str, Callable[[Shape, int], Space]] = {
+    McuCnnSpace.name: McuCnnSpace,
+    NasBench201Space.name: NasBench201Space,
+}
 """The search spaces there are, by name."""
 
 

@@ -1,10 +1,8 @@
 """What the filter costs in accuracy, on networks whose accuracy is known: NAS-Bench-201 (Dong and Yang 2020).
 
-Its 15,625 networks for CIFAR-10 were all trained, by others, for 200 epochs. They are rebuilt here as networks of
-AutoMCU's own layers, without training: stem, three stages of five cells of 16, 32 and 64 channels, a residual block
-between stages, global average pooling and a dense layer. Where the benchmark applies ReLU before a convolution and
-batch normalisation after, here both come after, which a converter can fold; weights and maps are the same, and
-operators fewer than in a file of the benchmark's own network.
+Its 15,625 networks for CIFAR-10 were all trained, by others, for 200 epochs. They are rebuilt without training as
+networks of AutoMCU's own layers (`automcu.spaces.nasbench201`), whose files have fewer operators than a file of the
+benchmark's own network.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +17,15 @@ from automcu.feasibility.st.estimate import StEstimate
 from automcu.feasibility.tflm import TflmTier
 from automcu.graph.kernel_sets import KernelSet
 from automcu.graph.lowering import lower
-from automcu.graph.network import INPUT, Add, Conv, Dense, GlobalAveragePool, Layer, Network, Pool
+from automcu.graph.network import Network
 from automcu.graph.planner import plan_memory
 from automcu.graph.tflite.writer import write_tflite
 from automcu.results import FeasibilityReport
+from automcu.spaces.nasbench201 import cell_of, computes
+from automcu.spaces.nasbench201 import network_of as cell_network
 from experiments.filter_audit.linking import link, may_fit
 from experiments.filter_audit.targets import KERNELS, Target
 
-_CELLS = 5
-_CHANNELS = (16, 32, 64)
 _KB = 1024
 
 
@@ -68,56 +66,9 @@ class Measured:
 
 
 def network_of(description: str) -> Network | None:
-    """The network of a cell such as `|skip_connect~0|+|none~0|nor_conv_3x3~1|+|...|`; None where no path leads from
-    the cell's input to its output, so that the network computes a constant."""
-    nodes = [[edge.split("~") for edge in node.strip("|").split("|")] for node in description.split("+")]
-    layers: list[Layer] = [Conv("stem", INPUT, _CHANNELS[0], 3, 1, "none")]
-    source = "stem"
-    for stage, channels in enumerate(_CHANNELS):
-        if stage:
-            source = _reduction(layers, f"reduce{stage}", channels, source)
-        for cell in range(_CELLS):
-            output = _cell(layers, f"cell{stage}_{cell}", channels, nodes, source)
-            if output is None:
-                return None
-            source = output
-    layers += [GlobalAveragePool("pool", source), Dense("logits", "pool", 10, "none")]
-    return Network((32, 32, 3), tuple(layers))
-
-
-def _reduction(layers: list[Layer], name: str, channels: int, source: str) -> str:
-    """Append a residual block that halves the map; returns the name of its output."""
-    layers += [
-        Conv(f"{name}_a", source, channels, 3, 2, "relu"),
-        Conv(f"{name}_b", f"{name}_a", channels, 3, 1, "none"),
-        Pool(f"{name}_pool", source, "average", 2, 2),
-        Conv(f"{name}_skip", f"{name}_pool", channels, 1, 1, "none"),
-        Add(f"{name}_sum", f"{name}_b", f"{name}_skip", "none"),
-    ]
-    return f"{name}_sum"
-
-
-def _cell(layers: list[Layer], name: str, channels: int, nodes: list[list[list[str]]], source: str) -> str | None:
-    """Append one cell; returns the name of its output, None where that is zero."""
-    outputs: list[str | None] = [source]
-    for number, edges in enumerate(nodes, 1):
-        total: str | None = None
-        for place, (operation, origin) in enumerate(edges):
-            read, made = outputs[int(origin)], f"{name}_{number}_{place}"
-            if read is None or operation == "none":
-                continue
-            if operation == "skip_connect":
-                made = read
-            elif operation == "avg_pool_3x3":
-                layers.append(Pool(made, read, "average", 3, 1))
-            else:
-                layers.append(Conv(made, read, channels, int(operation[-1]), 1, "relu"))
-            if total is not None:
-                layers.append(Add(f"{name}_{number}_{place}_sum", total, made, "none"))
-                made = layers[-1].name
-            total = made
-        outputs.append(total)
-    return outputs[-1]
+    """The network of a cell such as `|skip_connect~0|+|none~0|nor_conv_3x3~1|+|...|`; None where it is a constant."""
+    cell = cell_of(description)
+    return cell_network(cell, (32, 32, 3), 10) if computes(cell) else None
 
 
 def benchmarked(data: Path, every: int) -> Iterator[Benchmarked]:

@@ -7,7 +7,7 @@ from itertools import islice
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from automcu.architecture import Architecture, Shape
@@ -24,6 +24,10 @@ _scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.
 garbage = st.recursive(
     _scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner), max_leaves=20
 )
+
+
+# The classes that inherit a property are its different executors.
+inherited = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 
 
 def deeply_nested() -> list[object]:
@@ -46,7 +50,10 @@ def parameters(network: Network) -> int:
 
 
 class SpaceContract:
-    """Inherit, and override `make`."""
+    """Inherit, and override `make`; and `spread`, how many times the parameters of large networks are those of small
+    ones, where the space is narrow."""
+
+    spread = 30
 
     def make(self, input_shape: Shape, class_count: int) -> Space:
         raise NotImplementedError
@@ -74,7 +81,7 @@ class SpaceContract:
     def test_random_sizes_spread_over_orders_of_magnitude(self, input_shape, class_count):
         space, rng = self.make(input_shape, class_count), random.Random(0)
         sizes = sorted(parameters(space.build(space.random(rng))) for _ in range(200))
-        assert sizes[190] > 30 * sizes[10]
+        assert sizes[190] > self.spread * sizes[10]
 
     @on_every_task
     def test_neighbours_are_new_distinct_and_in_the_space(self, input_shape, class_count):
@@ -171,12 +178,12 @@ class SpaceContract:
                 say()
 
     @given(description=garbage)
-    @settings(max_examples=100, deadline=None)
+    @inherited
     def test_parse_refuses_garbage_in_one_sentence(self, description):
         self._refused_or_sound(self.make((28, 28, 1), 10), description)
 
     @given(seed=st.integers(0, 50), data=st.data())
-    @settings(max_examples=100, deadline=None)
+    @inherited
     def test_parse_refuses_or_repairs_a_damaged_architecture(self, seed, data):
         space = self.make((28, 28, 1), 10)
         description = json.loads(space.random(random.Random(seed)).text)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from automcu.errors import ConfigError
-from automcu.llm.client import LLM, Message
+from automcu.llm.client import LLM, Message, complete
 from automcu.llm.scripted import ScriptedLLM
 from tests.contracts.llm import LLMContract
 
@@ -15,7 +15,7 @@ class TestScriptedLLM(LLMContract):
 
 def test_a_policy_sees_the_messages() -> None:
     llm = ScriptedLLM(lambda messages: messages[-1].content.upper())
-    assert llm.complete([Message("user", "hello")], {}, max_tokens=1).text == "HELLO"
+    assert complete(llm, [Message("user", "hello")], {}, max_tokens=1).text == "HELLO"
     assert llm.asked == [(Message("user", "hello"),)]
 
 
@@ -23,7 +23,7 @@ def test_replies_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "replies.json"
     path.write_text('["{}", "zwölf"]', encoding="utf-8")
     llm = ScriptedLLM.from_file(path)
-    assert [llm.complete([], {}, max_tokens=1).text for _ in range(2)] == ["{}", "zwölf"]
+    assert [complete(llm, [], {}, max_tokens=1).text for _ in range(2)] == ["{}", "zwölf"]
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "[1]", '["a"', "[" * 100_000, "\xff"])

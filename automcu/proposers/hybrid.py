@@ -16,8 +16,8 @@ from automcu.spaces.space import Space
 
 
 class HybridProposer(LLMProposer):
-    """Asks the model for the first `warm_start` architectures, and for a round once `patience` trained candidates in a
-    row were no better than the best; all others come from `code`, which observes everything.
+    """Asks the model for the first `warm_start` architectures, and for half a round once `patience` trained candidates
+    in a row were no better than the best; all others come from `code`, which observes everything.
 
     While the model fails, `code` takes over its rounds too, see `LLMProposer`. What the model leaves open of a round,
     `code` fills.
@@ -52,7 +52,7 @@ class HybridProposer(LLMProposer):
         """Up to `count` architectures; see the class."""
         share = min(count, max(0, self._warm_start - len(self._seen)))
         if self._without_gain >= self._patience:
-            share, self._without_gain = count, 0
+            share, self._without_gain = max(share, (count + 1) // 2), 0
         made = 0
         for item in super().propose(share, plan):
             made += isinstance(item, Proposal)

@@ -103,8 +103,9 @@ def choose_prompt(
     for parent in menu.parents:
         lines += _parent(parent)
     lines += _aim(plan, history, gap)
-    lines += [_choice(number, choice) for number, choice in enumerate(menu.choices, 1)]
     what = "changes" if menu.parents else "networks"
+    lines.append(f"{what.capitalize()}, which fit the limits unless it says too large:")
+    lines += [_choice(number, choice) for number, choice in enumerate(menu.choices, 1)]
     lines.append(f'Pick the {count} {what} that promise most: {{"choices": [{count} different numbers]}}')
     return "\n".join(lines)
 
@@ -222,21 +223,25 @@ def _note(note: CandidateNote, limit: int) -> str:
 def _parent(parent: Parent) -> Iterator[str]:
     known = "did not fit" if parent.accuracy is None else f"accuracy {parent.accuracy:.4f}"
     layer = parent.report.binding_layer.split(" (")[0]
-    yield f"Network {parent.label} ({known}; RAM peak at {quoted(layer, 60)}): {parent.words}"
+    yield f"{parent.label}: {parent.words}"
+    yield f"  {known}, {_costs(parent.report)}, RAM peak at {quoted(layer, 60)}"
     if parent.note is not None:
         yield f"  {_note(parent.note, 100)}"
 
 
 def _choice(number: int, choice: Choice) -> str:
-    after, parent = choice.report, choice.parent
-    before = after if parent is None else parent.report
-    figures = ", ".join(
-        f"{name} {new:,}" if old == new else f"{name} {old:,} -> {new:,}"
-        for name, old, new in (
-            ("RAM", before.ram_bytes, after.ram_bytes),
-            ("Flash", before.flash_bytes, after.flash_bytes),
-            ("MACs", before.macs, after.macs),
+    """A network with its costs, or an edit with what it adds to them; what is not said stays the same."""
+    too_large = "; too large" if choice.over else ""
+    if choice.parent is None:
+        return f"{number}. {choice.words} ({_costs(choice.report)}{too_large})"
+    before, after = choice.parent.report, choice.report
+    figures = [
+        f"{name} {change:+,}"
+        for name, change in (
+            ("RAM", after.ram_bytes - before.ram_bytes),
+            ("Flash", after.flash_bytes - before.flash_bytes),
+            ("MACs", after.macs - before.macs),
         )
-    )
-    verdict = "too large" if choice.over else "fits"
-    return f"{number}. {'' if parent is None else parent.label + ': '}{choice.words} ({figures}; {verdict})"
+        if change
+    ]
+    return f"{number}. {choice.parent.label}: {choice.words} ({', '.join(figures) or 'costs the same'}{too_large})"

@@ -43,7 +43,7 @@ def edit_words(before: McuCnn, after: McuCnn) -> str:
         ]
         edits.append(f"stage {head}: {', '.join(changes)}")
     elif len(gone) == 2 and come == gone[::-1]:
-        edits.append(f"swap stages {head} and {head + 1} ({_listed(gone)})")
+        edits.append(f"swap stages {head} and {head + 1}")
     elif gone and come:
         edits.append(f"{_place(head, len(gone))}: {_listed(gone)} becomes {_listed(come)}")
     elif gone:

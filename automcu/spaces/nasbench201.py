@@ -59,7 +59,7 @@ class NasBench201Space:
         return (
             f"An architecture is a cell that is used {_CELLS * len(_CHANNELS)} times in a network from a "
             f"{height}x{width}x{channels} input to {self.class_count} classes. A cell has nodes 0 (its input) to 3 "
-            f"(its output). Each later node is the sum of one operation on each earlier node: {_KEYS[2]} is the operation "
+            "(its output). Each later node is the sum of one operation on each earlier node: edge_1_2 is the operation "
             f"from node 1 to node 2. It is a JSON object with {', '.join(_KEYS)}, each one of {names}. "
             f"Rule: some way from node 0 to node 3 must be free of {self._named('none')}, which brings nothing."
         )

@@ -2,19 +2,23 @@
 
 import os
 import re
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from automcu.agents.deploy import DeployAgent
+from automcu.agents.evaluation import EvaluationAgent
+from automcu.architecture import Architecture
 from automcu.board import Budget
-from automcu.config import EvolutionConfig, LiteLLMConfig, NoLLMConfig, RandomConfig, RunConfig, ScriptedConfig
+from automcu.build_agents import conversation_of, meter_of, roles_asking, supervisor_of, training_agent_of
+from automcu.config import EvolutionConfig, HybridConfig, LLMProposerConfig, RandomConfig, RunConfig
 from automcu.deploy.choice import ProverSettings, prover_for
 from automcu.deploy.deployer import Deployer
-from automcu.errors import ConfigError, InfraFailure
+from automcu.errors import ConfigError, InfraFailure, LLMError
 from automcu.evaluation import EvaluationSettings, Evaluator
-from automcu.executors.blueprint import Blueprint
-from automcu.executors.steps import DeploymentRole, TrainingRole
+from automcu.executors.blueprint import Blueprint, Shared
+from automcu.executors.steps import DeploymentRole, EvaluationRole, TrainingRole
 from automcu.export.converter import Converter
 from automcu.feasibility.choice import Choice, TierName, TierSettings, choose
 from automcu.feasibility.gate import Gate
@@ -23,10 +27,13 @@ from automcu.feasibility.st.estimate import StEstimate
 from automcu.feasibility.tier import FeasibilityTier
 from automcu.feasibility.timed import Timed
 from automcu.graph.kernel_sets import kernel_set_for
-from automcu.llm.client import LLM
+from automcu.graph.lowering import lower
+from automcu.llm.conversation import Conversation, Transcript
+from automcu.llm.endpoint import Endpoint
 from automcu.proposal import Proposer
 from automcu.proposers.evolution import RegularizedEvolution
 from automcu.proposers.random_search import RandomSearch
+from automcu.results import FeasibilityReport
 from automcu.search import Limits
 from automcu.spaces import make_space
 from automcu.spaces.space import Space
@@ -64,7 +71,7 @@ def limits_of(config: RunConfig) -> Limits:
     )
 
 
-def proposer_of(config: RunConfig) -> Proposer:
+def proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) -> Proposer:
     """The proposer. Raises `ConfigError` when proposer and llm do not go together."""
     space, seed = space_of(config), config.seed
     match config.proposer:
@@ -73,45 +80,42 @@ def proposer_of(config: RunConfig) -> Proposer:
         case EvolutionConfig(population=population, tournament=tournament):
             return RegularizedEvolution(space, seed, population, tournament)
         case asked:
-            from automcu.proposers.llm import LLMProposer
-
-            return LLMProposer(
-                space,
-                llm_of(config),
-                config.task,
-                budget_of(config),
-                config.board.name,
-                seed,
-                RegularizedEvolution(space, seed) if asked.fallback else None,
-                asked.max_tokens,
-            )
+            return _asking(config, asked, space, conversation_of(config, "proposal", endpoint, shared))
 
 
-def llm_of(config: RunConfig) -> LLM:
-    """The language model. Raises `ConfigError` when none is configured."""
-    match config.llm:
-        case NoLLMConfig():
-            raise ConfigError(
-                "proposer=llm needs a language model; add llm=openai_compatible llm.model=... llm.api_base=..., "
-                "or use proposer=evolution"
-            )
-        case ScriptedConfig(replies=replies):
-            from automcu.llm.scripted import ScriptedLLM
+def _asking(
+    config: RunConfig, asked: LLMProposerConfig | HybridConfig, space: Space, conversation: Conversation | None
+) -> Proposer:
+    from automcu.proposers.hybrid import HybridProposer
+    from automcu.proposers.llm import LLMProposer
 
-            return ScriptedLLM.from_file(replies)
-        case LiteLLMConfig() as asked:
-            from automcu.llm.litellm_client import LiteLLMClient
+    assert conversation is not None  # code cannot fill the proposal agent's role: that is proposer=evolution
+    common = (space, conversation, config.task, budget_of(config), config.board.name, config.seed)
+    tier = PlannerTier(kernel_set_for(config.board.core))
 
-            return LiteLLMClient(
-                asked.model,
-                api_base=asked.api_base,
-                key_variable=asked.key_variable,
-                temperature=asked.temperature,
-                seed=config.seed,
-                timeout_s=asked.timeout_seconds,
-                deadline_s=asked.deadline_seconds,
-                attempts=asked.attempts,
-            )
+    def cost(architecture: Architecture) -> FeasibilityReport:
+        return tier.report(lower(space.build(architecture)))
+
+    code = RegularizedEvolution(space, config.seed)
+    match asked:
+        case LLMProposerConfig(mode=mode, fallback=fallback):
+            return LLMProposer(*common, code if fallback else None, mode=mode, cost=cost)
+        case HybridConfig(mode=mode, warm_start=warm_start, patience=patience):
+            return HybridProposer(*common, code, mode=mode, cost=cost, warm_start=warm_start, patience=patience)
+
+
+def first_prompt_chars(config: RunConfig) -> int:
+    """Characters of the proposal agent's first prompt, 0 where it asks no model."""
+    if not isinstance(config.proposer, LLMProposerConfig | HybridConfig):
+        return 0
+    from automcu.llm.scripted import ScriptedLLM
+
+    silent = ScriptedLLM([])
+    conversation = Conversation("proposal", silent, Transcript(0), max_tokens=1)
+    proposals = _asking(config, config.proposer, space_of(config), conversation).propose(config.search.batch)
+    with suppress(LLMError):
+        next(proposals, None)
+    return sum(len(message.content) for message in silent.asked[0]) if silent.asked else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +193,15 @@ def _training_of(config: RunConfig, data: TrainingData) -> TrainingRole:
     return TrainingRole(space_of(config), trainer, data, config.seed)
 
 
-def _evaluator_of(config: RunConfig, judge: Judge, roots: tuple[Path, ...], data: TrainingData) -> Evaluator:
-    return Evaluator(
+def _evaluation_of(
+    config: RunConfig,
+    judge: Judge,
+    roots: tuple[Path, ...],
+    endpoint: Endpoint | None,
+    data: TrainingData,
+    shared: Shared,
+) -> EvaluationRole:
+    evaluator = Evaluator(
         space_of(config),
         gate_of(config, judge),
         Converter(),
@@ -198,11 +209,17 @@ def _evaluator_of(config: RunConfig, judge: Judge, roots: tuple[Path, ...], data
         partial(load_test, config.task, roots),
         EvaluationSettings(**config.evaluation.model_dump()),
     )
+    agent = EvaluationAgent(conversation_of(config, "evaluation", endpoint, shared))
+    return EvaluationRole(evaluator, agent, budget_of(config))
 
 
-def _deployment_of(config: RunConfig, provenance: dict[str, str], data: TrainingData) -> DeploymentRole:
-    asked = config.deploy
-    return DeploymentRole(deployer_of(config), data, config.task, budget_of(config), provenance, asked.sample_images)
+def _deployment_of(
+    config: RunConfig, provenance: dict[str, str], endpoint: Endpoint | None, data: TrainingData, shared: Shared
+) -> DeploymentRole:
+    agent = DeployAgent(conversation_of(config, "deploy", endpoint, shared))
+    return DeploymentRole(
+        deployer_of(config), agent, data, config.task, budget_of(config), provenance, config.deploy.sample_images
+    )
 
 
 def prover_settings_of(config: RunConfig) -> ProverSettings | None:
@@ -249,14 +266,21 @@ def _st_deployer_of(config: RunConfig, settings: ProverSettings) -> Deployer:
     return StDeployer(config.board, StRoute(program, config.board, asked.time_limit_seconds), settings)
 
 
-def blueprint_of(config: RunConfig, judge: Judge, provenance: dict[str, str]) -> Blueprint:
-    """What an executor builds the roles from. `provenance` goes into the bundle's evidence."""
+def blueprint_of(config: RunConfig, judge: Judge, provenance: dict[str, str], endpoint: Endpoint | None) -> Blueprint:
+    """What an executor builds the roles from. `provenance` goes into the bundle's evidence; `endpoint` is of the model
+    that the run serves, if it does."""
+    asking = roles_asking(config)
+    shares_context = asking and config.agents.context == "shared"
     return Blueprint(
-        make_proposer=partial(proposer_of, config),
+        make_meter=partial(meter_of, config) if asking else None,
+        make_context=partial(Transcript, config.agents.memory_chars) if shares_context else None,
+        make_supervisor=partial(supervisor_of, config, endpoint) if "supervisor" in asking else None,
+        make_proposer=partial(proposer_of, config, endpoint),
         make_gate=partial(gate_of, config, judge),
+        make_training_agent=partial(training_agent_of, config, endpoint) if "training" in asking else None,
         make_training=partial(_training_of, config),
-        make_evaluator=partial(_evaluator_of, config, judge, data_roots(config.data.root)),
-        make_deployment=partial(_deployment_of, config, provenance),
+        make_evaluation=partial(_evaluation_of, config, judge, data_roots(config.data.root), endpoint),
+        make_deployment=partial(_deployment_of, config, provenance, endpoint),
         board=config.board.name,
         epochs=config.training.recipe.epochs,
         grace_epochs=config.search.grace_epochs,

@@ -24,6 +24,7 @@ from automcu.board import Board
 from automcu.deploy.choice import FlasherName, KernelsName, LinkName, ToolchainName
 from automcu.errors import ConfigError
 from automcu.feasibility.choice import Runtime, TierName
+from automcu.proposers.forms import Mode
 from automcu.training.recipe import Recipe
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -74,9 +75,6 @@ class EvolutionConfig(_Section):
     kind: Literal["evolution"]
     population: PositiveInt
     tournament: PositiveInt
-
-
-Mode = Literal["architecture", "edit"]
 
 
 class LLMProposerConfig(_Section):
@@ -141,7 +139,32 @@ class LiteLLMConfig(ModelConfig):
     tokens_per_minute: PositiveInt | None
 
 
-LLMConfig = Annotated[NoLLMConfig | ScriptedConfig | ReplayConfig | LiteLLMConfig, Field(discriminator="kind")]
+class LocalConfig(_Section):
+    """A small model that the run serves for itself, see `automcu.serving`. `weights` is a GGUF file, null for
+    SmolLM2-135M-Instruct from the extra `local-llm`; `context_tokens` bounds a prompt with its reply."""
+
+    kind: Literal["local"]
+    weights: Annotated[Path, AfterValidator(Path.absolute)] | None
+    threads: PositiveInt
+    context_tokens: PositiveInt
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    timeout_seconds: PositiveFloat
+
+
+class VllmConfig(_Section):
+    """A model from the Hugging Face hub that the run serves with vLLM on the cluster's GPU nodes."""
+
+    kind: Literal["vllm"]
+    model: str
+    gpus: PositiveInt
+    context_tokens: PositiveInt
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    timeout_seconds: PositiveFloat
+
+
+LLMConfig = Annotated[
+    NoLLMConfig | ScriptedConfig | ReplayConfig | LiteLLMConfig | LocalConfig | VllmConfig, Field(discriminator="kind")
+]
 
 
 class RoleConfig(_Section):
@@ -251,9 +274,7 @@ class RunConfig(_Section):
     board: Board
     budget: BudgetConfig
     space: SpaceConfig
-    proposer: Annotated[
-        RandomConfig | EvolutionConfig | LLMProposerConfig | HybridConfig, Field(discriminator="kind")
-    ]
+    proposer: Annotated[RandomConfig | EvolutionConfig | LLMProposerConfig | HybridConfig, Field(discriminator="kind")]
     llm: LLMConfig
     agents: AgentsConfig
     feasibility: FeasibilityConfig

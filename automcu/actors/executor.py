@@ -11,8 +11,8 @@ from ray.exceptions import RayError
 
 from automcu.actors.deployments import Deployments
 from automcu.actors.pool import CheckPool, sentence
-from automcu.actors.shared import shared_on_ray
 from automcu.actors.roles import EvaluationActor, PlanningActor, ProposalActor, TrainingActor
+from automcu.actors.shared import shared_on_ray
 from automcu.deploy.bundle import write_bundle
 from automcu.executors.blueprint import Blueprint
 from automcu.journal import journal_extract

@@ -109,9 +109,7 @@ class Deployment:
         role = make(data, shared)
         self._role = role.without_board(unverified) if unverified else role
 
-    def deploy(
-        self, work: Deploy, tflite: bytes, journal: bytes
-    ) -> tuple[Sequence[Outcome], Mapping[str, bytes]]:
+    def deploy(self, work: Deploy, tflite: bytes, journal: bytes) -> tuple[Sequence[Outcome], Mapping[str, bytes]]:
         """What came of it, and the bundle's files."""
         return self._role.deploy(work, tflite, journal)
 

@@ -10,6 +10,7 @@ from ray.exceptions import RayError
 from automcu.errors import LLMError
 from automcu.executors.blueprint import Blueprint, Shared
 from automcu.llm.client import Message
+from automcu.llm.meter import Amount
 
 # A meter that began again would have forgotten what was spent.
 _ACTOR: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0}
@@ -65,3 +66,19 @@ class ContextOnRay:
     def add(self, turns: Sequence[Message]) -> None:
         """See `Context`."""
         _call(self._actor, "add", turns)
+
+
+class MeterOnRay:
+    """A `MeterLike` in an actor."""
+
+    def __init__(self, actor: ActorHandle) -> None:
+        self._actor = actor
+
+    def acquire(self, most: Amount) -> float:
+        """See `MeterLike`."""
+        wait: float = _call(self._actor, "acquire", most)
+        return wait
+
+    def settle(self, reserved: Amount, used: Amount) -> None:
+        """See `MeterLike`."""
+        _call(self._actor, "settle", reserved, used)

@@ -133,9 +133,7 @@ def run_inline(
         evaluation,
         blueprint.make_deployment(data, shared),
     )
-    search = Search(
-        limits, clock, plans=roles.supervisor is not None, recipes=roles.training_agent is not None
-    )
+    search = Search(limits, clock, plans=roles.supervisor is not None, recipes=roles.training_agent is not None)
     journal = Journal(folder.path / "journal.jsonl", clock)
     journal(header)
     ledger = Ledger(clock)

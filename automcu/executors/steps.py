@@ -228,9 +228,7 @@ class DeploymentRole:
         """The same, but its bundles hold no firmware, and say why."""
         return replace(self, deployer=self.deployer.without_board(unverified))
 
-    def deploy(
-        self, work: Deploy, tflite: bytes, journal: bytes
-    ) -> tuple[list[Outcome], Mapping[str, bytes]]:
+    def deploy(self, work: Deploy, tflite: bytes, journal: bytes) -> tuple[list[Outcome], Mapping[str, bytes]]:
         """The bundle as files by name (none on failure); `journal` are the run's journal lines of the candidate."""
         evaluated = work.evaluated
         design = Design(evaluated.candidate, self.task, evaluated.trial, evaluated.evaluation, work.test)

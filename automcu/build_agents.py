@@ -1,0 +1,170 @@
+"""From a typed configuration to agent roles and the language models behind them."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from automcu.agents.intake import Intake
+from automcu.agents.supervisor import SupervisorAgent
+from automcu.agents.training import TrainingAgent
+from automcu.config import (
+    AdvisorConfig,
+    HybridConfig,
+    LiteLLMConfig,
+    LLMConfig,
+    LLMProposerConfig,
+    LocalConfig,
+    NoLLMConfig,
+    ReplayConfig,
+    RunConfig,
+    ScriptedConfig,
+    VllmConfig,
+)
+from automcu.errors import ConfigError
+from automcu.exchange import Role
+from automcu.executors.blueprint import Shared
+from automcu.llm.client import LLM
+from automcu.llm.conversation import Conversation, Transcript
+from automcu.llm.endpoint import Endpoint
+from automcu.llm.meter import Meter, Metered
+from automcu.llm.prices import price_of
+from automcu.report.costs import Expected, expected_calls
+from automcu.search import Limits
+
+_ADVISORS: tuple[Role, ...] = ("supervisor", "training", "evaluation", "deploy")
+_ADVISOR_PROMPT_CHARS = 2_000
+_RETRY_ATTEMPTS = 4
+
+
+def model_of(config: RunConfig, role: Role) -> LLMConfig:
+    """The model that `role` asks: its own, or the run's."""
+    own: LLMConfig | None = getattr(config.agents, role).llm
+    return config.llm if own is None else own
+
+
+def roles_asking(config: RunConfig) -> tuple[Role, ...]:
+    """The roles of a search that are to ask a language model."""
+    proposal: tuple[Role, ...] = ("proposal",) if isinstance(config.proposer, LLMProposerConfig | HybridConfig) else ()
+    return proposal + tuple(role for role in _ADVISORS if getattr(config.agents, role).by == "llm")
+
+
+def served_of(config: RunConfig) -> LocalConfig | VllmConfig | None:
+    """The model that the run must serve for its roles, if one does. Raises `ConfigError` when several would be."""
+    models = [model_of(config, role) for role in roles_asking(config)]
+    served = [model for model in models if isinstance(model, LocalConfig | VllmConfig)]
+    if any(model != served[0] for model in served):
+        raise ConfigError("a run serves one model only; give all roles the same local or vllm model")
+    return served[0] if served else None
+
+
+def conversation_of(config: RunConfig, role: Role, endpoint: Endpoint | None, shared: Shared) -> Conversation | None:
+    """The conversation of `role`, None where code decides. Raises `ConfigError` when its model is none."""
+    asked = getattr(config.agents, role)
+    if isinstance(asked, AdvisorConfig) and asked.by == "code":
+        return None
+    llm = _llm_of(config, role, endpoint)
+    return Conversation(
+        role,
+        llm if shared.meter is None else Metered(llm, shared.meter),
+        shared.context or Transcript(config.agents.memory_chars),
+        max_tokens=asked.max_tokens,
+        token_budget=asked.token_budget,
+    )
+
+
+def supervisor_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) -> SupervisorAgent:
+    """The supervisor agent."""
+    return SupervisorAgent(conversation_of(config, "supervisor", endpoint, shared))
+
+
+def training_agent_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) -> TrainingAgent:
+    """The training agent."""
+    return TrainingAgent(conversation_of(config, "training", endpoint, shared))
+
+
+def intake_of(config: RunConfig) -> Intake:
+    """The intake agent, for what comes before a run: nothing is served yet."""
+    return Intake(conversation_of(config, "intake", None, Shared(None, None)))
+
+
+def meter_of(config: RunConfig) -> Meter:
+    """What the models of all roles may use: the caps of the budget, and the limits per minute of the run's model."""
+    limits = config.llm if isinstance(config.llm, LiteLLMConfig) else None
+    return Meter(
+        requests_per_minute=limits and limits.requests_per_minute,
+        tokens_per_minute=limits and limits.tokens_per_minute,
+        tokens=config.budget.tokens,
+        usd=config.budget.usd,
+    )
+
+
+def expected_of(config: RunConfig, limits: Limits, proposal_prompt_chars: int) -> Sequence[Expected]:
+    """What the roles of a search may ask of their models; the proposal agent's first prompt has so many characters."""
+    expected = []
+    for role in roles_asking(config):
+        asked = model_of(config, role)
+        name = getattr(asked, "model", asked.kind)
+        hybrid = config.proposer if isinstance(config.proposer, HybridConfig) and role == "proposal" else None
+        pace = (hybrid.warm_start, hybrid.patience) if hybrid else (0, 0)
+        chars = proposal_prompt_chars if role == "proposal" else _ADVISOR_PROMPT_CHARS
+        price = price_of(name) if isinstance(asked, LiteLLMConfig) and asked.api_base is None else None
+        expected.append(
+            Expected(
+                role,
+                name,
+                *expected_calls(role, limits, *pace),
+                chars + config.agents.memory_chars,
+                getattr(config.agents, role).max_tokens,
+                price,
+            )
+        )
+    return expected
+
+
+def _llm_of(config: RunConfig, role: Role, endpoint: Endpoint | None) -> LLM:
+    match model_of(config, role):
+        case NoLLMConfig():
+            raise ConfigError(
+                f"the {role} agent needs a language model; add llm=local, or llm=deepseek or another of conf/llm, or "
+                "use proposer=evolution agents=solo"
+            )
+        case ScriptedConfig(replies=replies):
+            from automcu.llm.scripted import ScriptedLLM
+
+            return ScriptedLLM.from_file(replies)
+        case ReplayConfig(run=run, strict=strict):
+            from automcu.journal import exchanges_of
+            from automcu.llm.replay import ReplayLLM
+
+            return ReplayLLM(role, exchanges_of(run / "journal.jsonl", role), strict=strict)
+        case LiteLLMConfig() as asked:
+            from automcu.llm.fallbacks import Fallbacks
+            from automcu.llm.litellm_client import LiteLLMClient
+
+            client = partial(
+                LiteLLMClient,
+                temperature=asked.temperature,
+                seed=config.seed,
+                timeout_s=asked.timeout_seconds,
+                deadline_s=asked.deadline_seconds,
+                attempts=asked.attempts,
+            )
+            models = [
+                client(model.model, api_base=model.api_base, key_variable=model.key_variable)
+                for model in (asked, *asked.fallbacks)
+            ]
+            return Fallbacks(models) if asked.fallbacks else models[0]
+        case LocalConfig() | VllmConfig() as asked:
+            if endpoint is None:
+                raise ConfigError(f"llm={asked.kind} is served to a search only; use a hosted model, or none")
+            from automcu.llm.litellm_client import LiteLLMClient
+
+            return LiteLLMClient(
+                f"openai/{endpoint.model}",
+                api_base=endpoint.api_base,
+                key=endpoint.key,
+                temperature=asked.temperature,
+                seed=config.seed,
+                timeout_s=asked.timeout_seconds,
+                deadline_s=2 * asked.timeout_seconds,
+                attempts=_RETRY_ATTEMPTS,
+            )

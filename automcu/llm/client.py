@@ -60,6 +60,18 @@ class TruncatedReply(UnusableReply):
     """The reply ran into `max_tokens`; asking again with more may do."""
 
 
+class EndpointDown(LLMError):
+    """Nobody answers, or not in time."""
+
+
+class RateLimited(LLMError):
+    """The provider wants fewer calls, or the account's quota is spent."""
+
+
+class KeyRefused(LLMError):
+    """The key is missing, not accepted, or has no money left."""
+
+
 class EndsTheRun(LLMError):
     """Nothing was asked, and code must not step in: whoever asked lets this through, and the proposing ends."""
 

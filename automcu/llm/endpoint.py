@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An OpenAI-compatible endpoint at `api_base` that serves `model` to whoever knows `key`, which lives as long as the
-    run and is shown nowhere."""
+    """An OpenAI-compatible endpoint at `api_base` that serves `model` to whoever knows `key`. The key lives as long as
+    the run and is shown nowhere."""
 
     model: str
     api_base: str

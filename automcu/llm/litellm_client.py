@@ -1,8 +1,9 @@
 """Any provider's model through litellm: structure asked for in three ways, retries within a deadline, typed errors.
 
 litellm takes seconds to import, so the first call imports it. Keys come from the environment only and are taken out of
-every message. Covered: hanging and dribbling endpoints (each request runs in a daemon thread that is given up at its
-timeout), rate limits, server errors, refused response formats. Left out: a rate limit shared between clients.
+every message. Covered: hanging, stalling and dribbling endpoints (each request runs in a daemon thread that is given
+up), endpoints that cannot stream, rate limits, server errors, refused response formats. Limits shared with other
+clients are `automcu.llm.meter`'s.
 """
 
 import json
@@ -13,13 +14,24 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any
 
 from automcu.errors import LLMError
-from automcu.llm.client import Completion, Level, Message, TruncatedReply, UnusableReply
+from automcu.llm.client import (
+    Completion,
+    EndpointDown,
+    KeyRefused,
+    Level,
+    Message,
+    RateLimited,
+    TruncatedReply,
+    UnusableReply,
+)
 from automcu.redaction import redacted
 
 _LADDER: tuple[Level, ...] = ("schema", "json", "prompt")
@@ -30,9 +42,10 @@ _FORMAT_STATUS = frozenset({400, 422})
 class LiteLLMClient:
     """The model that litellm calls `model`, at `api_base` or at its provider's own address.
 
-    One call makes at most `attempts` requests of `timeout_s` seconds each and takes at most `deadline_s` seconds in
-    all. The key is read from the environment variable `key_variable`; when that is None, from the one litellm knows
-    for the provider, but at an `api_base` no key is sent at all, so that no provider's key reaches another's server.
+    One call makes at most `attempts` requests, waits at most `timeout_s` seconds for the next piece of a reply, and
+    takes at most `deadline_s` seconds in all. The key is `key`, which is for endpoints of the run's own; else that of the
+    environment variable `key_variable`; when both are None, of the one litellm knows for the provider, but at an
+    `api_base` no key is sent at all, so that no provider's key reaches another's server.
     `temperature` and `seed` go to the endpoint where it takes them; `seed` also seeds the jitter of the retries.
     """
 
@@ -42,6 +55,7 @@ class LiteLLMClient:
         *,
         api_base: str | None = None,
         key_variable: str | None = None,
+        key: str | None = None,
         temperature: float = 0.8,
         seed: int = 0,
         timeout_s: float = 120.0,
@@ -54,6 +68,7 @@ class LiteLLMClient:
         """How structure is asked for; goes down for good when the endpoint refuses a response format."""
         self._api_base = api_base
         self._key_variable = key_variable
+        self._key = key
         self.temperature = temperature
         self.seed = seed
         self._timeout_s = timeout_s
@@ -65,10 +80,11 @@ class LiteLLMClient:
     def stream(
         self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int
     ) -> Generator[str, None, Completion]:
-        """The model's reply; see `LLM.stream`."""
+        """The model's reply; see `LLM.stream`. Nothing is retried once a piece has come."""
         litellm = _litellm()
-        key = self._key()
+        key = self._key_to_send()
         began = time.monotonic()
+        deadline = began + self._deadline_s
         for level in self._levels(litellm):
             request: dict[str, Any] = {
                 "model": self.model,
@@ -82,24 +98,34 @@ class LiteLLMClient:
                 "max_retries": 0,
                 "num_retries": 0,
             } | _response_format(level, schema)
+            reply: _Reply | None = None
             try:
-                response = self._insist(litellm, request, began + self._deadline_s)
+                reply, piece = self._insist(litellm, request, deadline)
+                self.level = level
+                while piece is not None:
+                    yield piece
+                    piece = reply.piece(min(self._timeout_s, deadline - time.monotonic()))
+                priced = self._api_base is None
+                return _completion(litellm, reply, level, self.model, time.monotonic() - began, priced)
+            except LLMError:
+                raise
             except Exception as error:
-                if level != "prompt" and _may_refuse_format(litellm, error):
+                if reply is None and level != "prompt" and _may_refuse_format(litellm, error):
                     continue
                 raise _explained(litellm, error, self.model) from None
-            self.level = level
-            completion = _completion(response, level, self.model, time.monotonic() - began)
-            yield completion.text
-            return completion
+            finally:
+                if reply is not None:
+                    reply.cancel()
         raise AssertionError("the last level returns or raises")
 
-    def _key(self) -> str | None:
+    def _key_to_send(self) -> str | None:
+        if self._key is not None:
+            return self._key
         if self._key_variable is None:
             return None if self._api_base is None else "none"
         key = os.environ.get(self._key_variable)
         if not key:
-            raise LLMError(
+            raise KeyRefused(
                 f"environment variable {self._key_variable} is not set; export it with the key of {self.model}"
             )
         return key
@@ -113,13 +139,15 @@ class LiteLLMClient:
             return ("prompt",)
         return _LADDER[_LADDER.index(self.level) :]
 
-    def _insist(self, litellm: ModuleType, request: dict[str, Any], deadline: float) -> Any:
-        """The response to `request`, tried again while the failure may pass and there is time."""
+    def _insist(self, litellm: ModuleType, request: dict[str, Any], deadline: float) -> "tuple[_Reply, str | None]":
+        """The reply to `request` with its first piece, tried again while the failure may pass and there is time."""
         for attempt in range(1, self._attempts + 1):
             seconds = min(self._timeout_s, deadline - time.monotonic())
+            reply = _Reply(litellm, request | {"timeout": seconds})
             try:
-                return _within(seconds, litellm.completion, request | {"timeout": seconds})
+                return reply, reply.piece(seconds)
             except Exception as error:
+                reply.cancel()
                 pause = _retry_after(error)
                 if pause is None:
                     pause = 0.5 * 2**attempt * self._jitter.uniform(0.5, 1.0)
@@ -128,6 +156,76 @@ class LiteLLMClient:
                     raise
             self._sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+
+class _Reply:
+    """A reply that a daemon thread fetches: HTTP time-outs alone would let an endpoint dribble for ever.
+
+    After the last piece `text`, `finish`, `usage` and `chunks` hold the whole.
+    """
+
+    def __init__(self, litellm: ModuleType, request: dict[str, Any]) -> None:
+        self.text = ""
+        self.finish: str | None = None
+        self.usage: Any = None
+        self.whole: Any = None
+        """The response of an endpoint that does not stream."""
+        self.chunks: list[Any] = []
+        self._litellm = litellm
+        self._request = request
+        self._events: SimpleQueue[Any] = SimpleQueue()
+        self._cancelled = threading.Event()
+        threading.Thread(target=self._fetch, name="llm-request", daemon=True).start()
+
+    def piece(self, seconds: float) -> str | None:
+        """The next piece of text, None after the last. Raises what the request ended with, `TimeoutError` when nothing
+        comes within `seconds`."""
+        until = time.monotonic() + max(seconds, 0.001) + 0.25
+        while True:
+            try:
+                event = self._events.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                raise TimeoutError(f"nothing came for {seconds:.0f} s") from None
+            if event is None:
+                return None
+            if isinstance(event, BaseException):
+                raise event
+            if text := self._take(event):
+                self.text += text
+                return text
+
+    def cancel(self) -> None:
+        """Stop listening; the connection is closed with the next piece that comes."""
+        self._cancelled.set()
+
+    def _take(self, chunk: Any) -> str:
+        self.chunks.append(chunk)
+        self.usage = getattr(chunk, "usage", None) or self.usage
+        choice = chunk.choices[0] if chunk.choices else None
+        if choice is None:
+            return ""
+        self.finish = choice.finish_reason or self.finish
+        said = choice.message if hasattr(choice, "message") else choice.delta
+        return str(said.content or "") if said is not None else ""
+
+    def _fetch(self) -> None:
+        try:
+            stream = self._litellm.completion(**self._request, stream=True, stream_options={"include_usage": True})
+            silent = True
+            for chunk in stream:
+                if self._cancelled.is_set():
+                    stream.completion_stream.close()
+                    return
+                silent = silent and not (
+                    getattr(chunk, "usage", None) or (chunk.choices and chunk.choices[0].delta.content)
+                )
+                self._events.put(chunk)
+            if silent:  # an endpoint that cannot stream sends one document, of which no event can be read
+                self.whole = self._litellm.completion(**self._request)
+                self._events.put(self.whole)
+            self._events.put(None)
+        except BaseException as error:
+            self._events.put(error)
 
 
 @cache
@@ -164,26 +262,6 @@ def _with_schema(messages: Sequence[Message], schema: Mapping[str, object], leve
     return turns
 
 
-def _within(seconds: float, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """`call(**arguments)`, given up with TimeoutError after `seconds`: HTTP timeouts alone let an endpoint dribble."""
-    outcome: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((True, call(**arguments)))
-        except BaseException as error:
-            outcome.put((False, error))
-
-    threading.Thread(target=run, name="llm-request", daemon=True).start()
-    try:
-        succeeded, value = outcome.get(timeout=max(seconds, 0.001) + 0.25)
-    except Empty:
-        raise TimeoutError(f"no whole reply within {seconds:.0f} s") from None
-    if not succeeded:
-        raise value
-    return value
-
-
 def _status(error: Exception) -> int | None:
     status = getattr(error, "status_code", None)
     return status if isinstance(status, int) else None
@@ -205,39 +283,51 @@ def _may_refuse_format(litellm: ModuleType, error: Exception) -> bool:
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Seconds that the endpoint asked to wait for, if it did in seconds."""
-    headers = getattr(error, "litellm_response_headers", None) or {}
+    """Seconds that the endpoint asked to wait for, given as such or as a date."""
+    said = str((getattr(error, "litellm_response_headers", None) or {}).get("retry-after", ""))
     try:
-        return max(0.0, float(headers.get("retry-after", "")))
+        return max(0.0, float(said))
     except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
         return None
 
 
-def _completion(response: Any, level: Level, model: str, seconds: float) -> Completion:
-    """Checks the finish reason before the text is looked at."""
-    choice = response.choices[0] if response.choices else None
-    text = (choice.message.content if choice else None) or ""
-    finish = (choice.finish_reason if choice else None) or "unknown"
-    usage = getattr(response, "usage", None)
-    price = response._hidden_params.get("response_cost")
+def _completion(
+    litellm: ModuleType, reply: _Reply, level: Level, model: str, seconds: float, priced: bool
+) -> Completion:
+    """Checks the finish reason before the text is looked at. What is `priced` may have a price that litellm knows."""
+    finish, usage = reply.finish or "unknown", reply.usage
+    details = getattr(usage, "prompt_tokens_details", None)
     completion = Completion(
-        text=text,
+        text=reply.text,
         finish=finish,
         level=level,
         model=model,
         tokens_in=getattr(usage, "prompt_tokens", 0) or 0,
         tokens_out=getattr(usage, "completion_tokens", 0) or 0,
-        tokens_cached=0,
-        usd=price or None,  # litellm prices what it does not know at 0
+        tokens_cached=getattr(details, "cached_tokens", 0) or 0,
+        usd=_usd(litellm, reply, model) if priced else None,
         seconds=seconds,
     )
     if finish == "length":
         raise TruncatedReply(f"the reply of {model} was cut off at max_tokens; allow more tokens", completion)
-    if not text.strip():
+    if not reply.text.strip():
         raise UnusableReply(
             f"{model} sent no text (finish reason: {finish}); ask again or use another model", completion
         )
     return completion
+
+
+def _usd(litellm: ModuleType, reply: _Reply, model: str) -> float | None:
+    """What litellm says that the reply cost; it prices what it does not know at 0."""
+    try:
+        whole = reply.whole or litellm.stream_chunk_builder(reply.chunks)
+        return litellm.completion_cost(completion_response=whole, model=model) or None
+    except Exception:  # litellm raises plain exceptions for models without a price
+        return None
 
 
 _REMEDIES = {
@@ -251,11 +341,13 @@ _REMEDIES = {
 
 def _explained(litellm: ModuleType, error: Exception, model: str) -> LLMError:
     status = _status(error)
+    kind: type[LLMError] = LLMError
     if isinstance(error, (TimeoutError, litellm.Timeout)):
-        remedy = "check the endpoint or raise llm.timeout_s"
+        kind, remedy = EndpointDown, "check the endpoint or raise llm.timeout_s"
     elif status is not None and status >= 500:
-        remedy = "check that the endpoint at llm.api_base is running"
+        kind, remedy = EndpointDown, "check that the endpoint at llm.api_base is running"
     else:
+        kind = {401: KeyRefused, 402: KeyRefused, 403: KeyRefused, 429: RateLimited}.get(status or 0, LLMError)
         remedy = _REMEDIES.get(status or 0, "check the llm settings")
     reason = " ".join(redacted(str(error) or type(error).__name__).split())[:300]
-    return LLMError(f"{model} cannot be used ({reason}); {remedy}")
+    return kind(f"{model} cannot be used ({reason}); {remedy}")

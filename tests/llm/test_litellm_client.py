@@ -5,13 +5,24 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from automcu.errors import LLMError
-from automcu.llm.client import LLM, Message, TruncatedReply, UnusableReply
+from automcu.llm.client import (
+    LLM,
+    EndpointDown,
+    KeyRefused,
+    Message,
+    RateLimited,
+    TruncatedReply,
+    UnusableReply,
+    complete,
+)
 from automcu.llm.litellm_client import LiteLLMClient, redacted
 from tests.contracts.llm import QUESTION, SCHEMA, LLMContract
 
@@ -39,6 +50,18 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def events(self, body: dict[str, Any], pieces: list[str]) -> None:
+        """The document `body` as a stream of events."""
+        finish = body["choices"][0]["finish_reason"]
+        choices: list[list[dict[str, Any]]] = [
+            [{"index": 0, "finish_reason": None, "delta": {"role": "assistant", "content": piece}}] for piece in pieces
+        ]
+        choices.append([{"index": 0, "finish_reason": finish, "delta": {}}])
+        chunks = [{**body, "object": "chat.completion.chunk", "usage": None, "choices": choice} for choice in choices]
+        chunks.append({**chunks[0], "choices": [], "usage": body["usage"]})
+        lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
+        self.send(200, "".join([*lines, "data: [DONE]\n\n"]).encode())
+
     def log_message(self, *arguments: object) -> None:
         pass
 
@@ -63,9 +86,17 @@ def answer(text: str | None, finish: str = "stop") -> Behaviour:
             "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
             "usage": {"prompt_tokens": words, "completion_tokens": 3, "total_tokens": words + 3},
         }
-        handler.send(200, json.dumps(body).encode())
+        if request.get("stream"):
+            handler.events(body, [text[:7], text[7:]] if text else [])
+        else:
+            handler.send(200, json.dumps(body).encode())
 
     return behave
+
+
+def whole(text: str) -> Behaviour:
+    """An endpoint that knows nothing of streams."""
+    return lambda handler, request: answer(text)(handler, {**request, "stream": False})
 
 
 def status(code: int, message: str = "no", **headers: str) -> Behaviour:
@@ -97,6 +128,18 @@ def dribble(handler: Handler, request: dict[str, Any]) -> None:
         pass
 
 
+def stall(handler: Handler, request: dict[str, Any]) -> None:
+    """One piece, then nothing."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/event-stream")
+    handler.end_headers()
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "tiny",
+             "choices": [{"index": 0, "finish_reason": None, "delta": {"content": '{"answer"'}}]}  # fmt: skip
+    handler.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+    handler.wfile.flush()
+    handler.server.released.wait(20)
+
+
 def drop(handler: Handler, request: dict[str, Any]) -> None:
     handler.close_connection = True
 
@@ -126,7 +169,7 @@ def client(endpoint: Endpoint, slept: list[float] | None = None, **options: Any)
 
 
 def ask(llm: LLM, max_tokens: int = 100) -> str:
-    return llm.complete(QUESTION, SCHEMA, max_tokens=max_tokens).text
+    return complete(llm, QUESTION, SCHEMA, max_tokens=max_tokens).text
 
 
 class TestLiteLLMClient(LLMContract):
@@ -141,7 +184,7 @@ class TestLiteLLMClient(LLMContract):
 
 def test_the_request_carries_what_was_asked_and_the_count_of_tokens_comes_back(endpoint: Endpoint) -> None:
     endpoint.script = [answer("{}")]
-    completion = client(endpoint, temperature=0.3, seed=11).complete(QUESTION, SCHEMA, max_tokens=77)
+    completion = complete(client(endpoint, temperature=0.3, seed=11), QUESTION, SCHEMA, max_tokens=77)
     path, headers, request = endpoint.requests[0]
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == "Bearer none"
@@ -162,8 +205,8 @@ def test_goes_down_the_ladder_once_and_remembers(endpoint: Endpoint) -> None:
 
     endpoint.script = [picky] * 5
     llm = client(endpoint)
-    assert llm.complete(QUESTION, SCHEMA, max_tokens=9).level == "prompt"
-    assert llm.complete(QUESTION, SCHEMA, max_tokens=9).level == "prompt"
+    assert complete(llm, QUESTION, SCHEMA, max_tokens=9).level == "prompt"
+    assert complete(llm, QUESTION, SCHEMA, max_tokens=9).level == "prompt"
     forms = [request.get("response_format", {}).get("type") for _, _, request in endpoint.requests]
     assert forms == ["json_schema", "json_object", None, None]
     assert '"required":["answer"]' in endpoint.requests[-1][2]["messages"][-1]["content"]
@@ -174,7 +217,7 @@ def test_a_bad_request_for_another_reason_leaves_the_level_alone(endpoint: Endpo
     llm = client(endpoint)
     with pytest.raises(LLMError):
         ask(llm)
-    assert llm.complete(QUESTION, SCHEMA, max_tokens=9).level == "schema"
+    assert complete(llm, QUESTION, SCHEMA, max_tokens=9).level == "schema"
 
 
 def test_waits_as_long_as_a_rate_limit_says(endpoint: Endpoint) -> None:
@@ -186,10 +229,10 @@ def test_waits_as_long_as_a_rate_limit_says(endpoint: Endpoint) -> None:
 
 def test_server_errors_are_retried_with_growing_jittered_pauses_and_then_given_up(endpoint: Endpoint) -> None:
     slept: list[float] = []
-    endpoint.script = [status(500), status(503), drop, raw(b"<html>"), answer("late")]
+    endpoint.script = [status(500), status(503), drop, raw(b"<html>"), raw(b"<html>"), answer("late")]
     with pytest.raises(LLMError, match="api_base"):
         ask(client(endpoint, slept))
-    assert len(endpoint.requests) == 4
+    assert len(endpoint.requests) == 5  # four attempts, the last asked for the whole as well
     assert len(slept) == 3 and 0.5 <= slept[0] <= 1 <= slept[1] <= 2 <= slept[2] <= 4
     assert ask(client(endpoint)) == "late"
 
@@ -298,5 +341,50 @@ def test_the_client_adds_little_to_a_call(endpoint: Endpoint) -> None:
 def test_messages_are_not_changed(endpoint: Endpoint) -> None:
     endpoint.script = [status(400), answer("{}")]
     messages = [Message("user", "hi")]
-    client(endpoint).complete(messages, SCHEMA, max_tokens=9)
+    complete(client(endpoint), messages, SCHEMA, max_tokens=9)
     assert messages == [Message("user", "hi")]
+
+
+def test_pieces_come_before_the_reply_is_whole_and_a_stalled_one_is_given_up(endpoint: Endpoint) -> None:
+    endpoint.script = [stall, answer("late")]
+    stream = client(endpoint, timeout_s=0.5).stream(QUESTION, SCHEMA, max_tokens=9)
+    assert next(stream) == '{"answer"'
+    with pytest.raises(EndpointDown):
+        next(stream)
+    assert len(endpoint.requests) == 1  # what has begun is not begun again
+
+
+def test_an_endpoint_that_cannot_stream_is_asked_for_the_whole(endpoint: Endpoint) -> None:
+    endpoint.script = [whole('{"answer": 42}'), whole('{"answer": 42}')]
+    assert ask(client(endpoint)) == '{"answer": 42}'
+    assert [bool(request.get("stream")) for _, _, request in endpoint.requests] == [True, False]
+
+
+def test_cached_tokens_are_counted_and_an_own_server_costs_nothing_that_is_known(endpoint: Endpoint) -> None:
+    def cached(handler: Handler, request: dict[str, Any]) -> None:
+        usage: dict[str, Any] = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+        usage["prompt_tokens_details"] = {"cached_tokens": 7}
+        body = {"id": "1", "created": 1, "model": "tiny", "choices": [{"finish_reason": "stop"}], "usage": usage}
+        handler.events(body, ["{}"])
+
+    endpoint.script = [cached]
+    completion = complete(client(endpoint), QUESTION, SCHEMA, max_tokens=9)
+    assert (completion.tokens_in, completion.tokens_out, completion.tokens_cached) == (9, 3, 7)
+    assert completion.usd is None
+
+
+def test_a_date_says_how_long_to_wait(endpoint: Endpoint) -> None:
+    slept: list[float] = []
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    endpoint.script = [status(429, Retry_After=when), answer("{}")]
+    assert ask(client(endpoint, slept)) == "{}"
+    assert slept and 25 < slept[0] <= 30
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(401, KeyRefused), (402, KeyRefused), (429, RateLimited), (503, EndpointDown)]
+)
+def test_errors_are_typed(endpoint: Endpoint, code: int, kind: type[LLMError]) -> None:
+    endpoint.script = [status(code)] * 9
+    with pytest.raises(kind):
+        ask(client(endpoint, attempts=1))

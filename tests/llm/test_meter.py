@@ -113,5 +113,5 @@ def test_nobody_waits_for_ever() -> None:
     clock = Clock()
     llm = Metered(Model(), Meter(requests_per_minute=1, clock=lambda: 0.0), clock.sleep)
     complete(llm, QUESTION, {}, max_tokens=1)
-    with pytest.raises(LLMError, match="raise llm.requests_per_minute"):
+    with pytest.raises(LLMError, match=r"raise llm\.requests_per_minute"):
         complete(llm, QUESTION, {}, max_tokens=1)

@@ -94,7 +94,7 @@ def _asking(
     tier = PlannerTier(kernel_set_for(config.board.core))
 
     def cost(architecture: Architecture) -> FeasibilityReport:
-        return tier.report(lower(space.build(architecture)))
+        return tier.report(lower(space.build(architecture)), Path)  # no file is asked for
 
     code = RegularizedEvolution(space, config.seed)
     match asked:

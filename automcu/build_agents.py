@@ -90,8 +90,8 @@ def meter_of(config: RunConfig) -> Meter:
     """What the models of all roles may use: the caps of the budget, and the limits per minute of the run's model."""
     limits = config.llm if isinstance(config.llm, LiteLLMConfig) else None
     return Meter(
-        requests_per_minute=limits and limits.requests_per_minute,
-        tokens_per_minute=limits and limits.tokens_per_minute,
+        requests_per_minute=limits.requests_per_minute if limits else None,
+        tokens_per_minute=limits.tokens_per_minute if limits else None,
         tokens=config.budget.tokens,
         usd=config.budget.usd,
     )

@@ -43,8 +43,8 @@ class LiteLLMClient:
     """The model that litellm calls `model`, at `api_base` or at its provider's own address.
 
     One call makes at most `attempts` requests, waits at most `timeout_s` seconds for the next piece of a reply, and
-    takes at most `deadline_s` seconds in all. The key is `key`, which is for endpoints of the run's own; else that of the
-    environment variable `key_variable`; when both are None, of the one litellm knows for the provider, but at an
+    takes at most `deadline_s` seconds in all. The key is `key`, which is for endpoints of the run's own; else that of
+    the environment variable `key_variable`; when both are None, of the one litellm knows for the provider, but at an
     `api_base` no key is sent at all, so that no provider's key reaches another's server.
     `temperature` and `seed` go to the endpoint where it takes them; `seed` also seeds the jitter of the retries.
     """

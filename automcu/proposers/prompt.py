@@ -224,7 +224,7 @@ def _parent(parent: Parent) -> Iterator[str]:
     known = "did not fit" if parent.accuracy is None else f"accuracy {parent.accuracy:.4f}"
     layer = parent.report.binding_layer.split(" (")[0]
     yield f"{parent.label}: {parent.words}"
-    yield f"  {known}, {_costs(parent.report)}, RAM peak at {quoted(layer, 60)}"
+    yield f"  {known}, {_short_costs(parent.report)}, RAM peak at {quoted(layer, 60)}"
     if parent.note is not None:
         yield f"  {_note(parent.note, 100)}"
 
@@ -233,15 +233,28 @@ def _choice(number: int, choice: Choice) -> str:
     """A network with its costs, or an edit with what it adds to them; what is not said stays the same."""
     too_large = "; too large" if choice.over else ""
     if choice.parent is None:
-        return f"{number}. {choice.words} ({_costs(choice.report)}{too_large})"
+        return f"{number}. {choice.words} ({_short_costs(choice.report)}{too_large})"
     before, after = choice.parent.report, choice.report
     figures = [
-        f"{name} {change:+,}"
-        for name, change in (
-            ("RAM", after.ram_bytes - before.ram_bytes),
-            ("Flash", after.flash_bytes - before.flash_bytes),
-            ("MACs", after.macs - before.macs),
+        f"{name} {'+' if new > old else '-'}{short(abs(new - old))}"
+        for name, old, new in (
+            ("RAM", before.ram_bytes, after.ram_bytes),
+            ("Flash", before.flash_bytes, after.flash_bytes),
+            ("MACs", before.macs, after.macs),
         )
-        if change
+        if new != old
     ]
     return f"{number}. {choice.parent.label}: {choice.words} ({', '.join(figures) or 'costs the same'}{too_large})"
+
+
+def _short_costs(report: FeasibilityReport) -> str:
+    return f"RAM {short(report.ram_bytes)}, Flash {short(report.flash_bytes)}, MACs {short(report.macs)}"
+
+
+def short(figure: int) -> str:
+    """A figure to three digits, such as 16.9k: small models read every digit as a token of its own."""
+    for factor, sign in ((10**6, "M"), (10**3, "k")):
+        if figure >= factor:
+            value = figure / factor
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}{sign}"
+    return str(figure)

@@ -3,8 +3,8 @@
 import json
 import random
 from collections.abc import Sequence
+from functools import cache
 from statistics import mean
-from typing import get_args
 
 import pytest
 
@@ -17,12 +17,12 @@ from automcu.messages import CandidateNote, Focus, RoundPlan
 from automcu.proposal import InvalidProposal, Notice, Proposal
 from automcu.proposers.history import History
 from automcu.proposers.menu import EDITS, STARTS, Cost, Menu, MenuMaker
+from automcu.proposers.prompt import short
 from automcu.spaces.space import Space
 from tests import builders
 from tests.proposers.asked import BUDGET, CNN, GRID, cost, grid, llm_proposer, of_type, origins, picks
 
 TIGHT = Budget(20_000, 60_000, 1_500_000)
-FOCI: tuple[Focus, ...] = get_args(Focus)
 
 
 def made(
@@ -51,20 +51,19 @@ def rejected(number: int, architecture: Architecture, budget: Budget = TIGHT) ->
     return Rejected(Candidate(number, architecture, ""), report, budget.violations(report))
 
 
-def drawn(fits: bool, count: int = 4, budget: Budget = TIGHT) -> list[Architecture]:
-    rng, found = random.Random(3), []
-    while len(found) < count:
-        architecture = CNN.random(rng)
-        if (not budget.violations(cost(architecture))) == fits:
-            found.append(architecture)
-    return found
+@cache
+def drawn(fits: bool) -> list[Architecture]:
+    """Four random networks that fit, or that do not."""
+    rng = random.Random(3)
+    networks = (CNN.random(rng) for _ in range(200))
+    return [network for network in networks if (not TIGHT.violations(cost(network))) == fits][:4]
 
 
-def archive(count: int = 4) -> list[Finished]:
-    return [measured(number, a, number / 10) for number, a in enumerate(drawn(True, count), 1)]
+def archive() -> list[Finished]:
+    return [measured(number, a, number / 10) for number, a in enumerate(drawn(True), 1)]
 
 
-@pytest.mark.parametrize("focus", [None, *FOCI])
+@pytest.mark.parametrize("focus", [None, "explore", "less_ram", "fill_niche"])
 @pytest.mark.parametrize("stage", ["nothing", "misses", "archive"])
 def test_every_choice_is_legal_new_and_costed_exactly(stage: str, focus: Focus | None) -> None:
     misses: list[Finished] = [rejected(number, a) for number, a in enumerate(drawn(False), 11)]
@@ -182,13 +181,29 @@ def test_picks_become_proposals_that_say_where_they_come_from() -> None:
     for item, line in zip((item for item in items if isinstance(item, Proposal)), (lines[1], lines[3]), strict=True):
         report = cost(item.architecture)
         assert line[3:] == (
-            f"{CNN.summary(item.architecture)} (RAM {report.ram_bytes:,} B, Flash {report.flash_bytes:,} B, "
-            f"{report.macs:,} MACs)"
+            f"{CNN.summary(item.architecture)} (RAM {short(report.ram_bytes)}, Flash {short(report.flash_bytes)}, "
+            f"MACs {short(report.macs)})"
         )
     subject.observe(archive())
     items = list(subject.propose(3))
     assert set(origins(items)) <= {f"llm:edit({number})" for number in range(1, 5)} and len(origins(items)) == 3
     assert len(told(llm.asked[1][1].content)) == EDITS
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1_000, "1.00k"),
+        (16_896, "16.9k"),
+        (999_499, "999k"),
+        (1_123_424, "1.12M"),
+        (10**10, "10000M"),
+    ],
+)
+def test_figures_are_told_to_three_digits(figure: int, words: str) -> None:
+    assert short(figure) == words
 
 
 def test_more_than_half_of_a_menu_is_never_asked_for() -> None:
@@ -229,7 +244,8 @@ def test_the_question_holds_the_facts_and_stays_short() -> None:
             "RAM 20,000 B, Flash 60,000 B, 1,500,000 multiply-accumulates (MACs)",
             "Tried: 4 (4 evaluated), best accuracy 0.4000",
             f"A: {CNN.summary(best.candidate.architecture)}",
-            f"accuracy 0.4000, RAM {parent.ram_bytes:,} B, Flash {parent.flash_bytes:,} B, {parent.macs:,} MACs",
+            f"accuracy 0.4000, RAM {short(parent.ram_bytes)}, Flash {short(parent.flash_bytes)}, "
+            f"MACs {short(parent.macs)}, RAM peak at",
             'limited by capacity, advice: wider, "the first stage is narrow"',
             "Aim of this round: more accuracy than the best network.",
             'Pick the 4 changes that promise most: {"choices": [4 different numbers]}',

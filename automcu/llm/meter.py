@@ -139,8 +139,8 @@ class Metered:
     def stream(
         self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int
     ) -> Generator[str, None, Completion]:
-        """See `LLM.stream`. A call that failed or was cancelled settles for what its prompt and the text that came
-        are reckoned at."""
+        """See `LLM.stream`. A call that failed, was cancelled, or is not counted by its provider settles
+        for what its prompt and the text that came are reckoned at."""
         prompt = tokens_of(sum(len(message.content) for message in messages) + len(str(schema)))
         reserved = self._amount(prompt, max_tokens)
         self._await(reserved)
@@ -186,5 +186,7 @@ def tokens_of(characters: int) -> int:
     return ceil(characters / CHARS_PER_TOKEN)
 
 
-def _used(completion: Completion) -> Amount:
-    return Amount(completion.tokens_in + completion.tokens_out, completion.usd)
+def _used(completion: Completion) -> Amount | None:
+    """What the provider counted, None when it counts nothing."""
+    tokens = completion.tokens_in + completion.tokens_out
+    return Amount(tokens, completion.usd) if tokens else None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from automcu.agents.deploy import DeployAgent
 from automcu.board_table import load_board
 from automcu.deploy.boards.virtual import VirtualBoard
 from automcu.deploy.deployer import Deployer
@@ -20,10 +21,11 @@ from automcu.deploy.images import FirmwareOptions
 from automcu.deploy.prover import Prover
 from automcu.deploy.toolchain.objects import ObjectCache
 from automcu.deploy.toolchain.zig import ZigToolchain
+from automcu.executors.blueprint import Shared
 from automcu.executors.steps import DeploymentRole
 from automcu.finished import Evaluated
 from automcu.training.data import TrainingData
-from automcu.work import Deploy, DeployDone, WorkFailed
+from automcu.work import Deploy, DeployDone, Outcome, WorkFailed
 from tests import builders
 from tests.deploy.test_deployer import BUDGET, TASK, design
 from tests.export.small import SMALL, SMALL_TFLITE, random_images
@@ -41,7 +43,7 @@ def deployments(make: Any, data: TrainingData | None = None) -> "Deployments":
 
     from automcu.actors.deployments import Deployments
 
-    return Deployments(make, BOARD.name, ray.put(data))
+    return Deployments(make, BOARD.name, ray.put(data), Shared(None, None))
 
 
 def work() -> Deploy:
@@ -49,12 +51,13 @@ def work() -> Deploy:
     return Deploy(Evaluated(made.candidate, builders.report(), made.trial, made.evaluation), made.test)
 
 
-def landed(deployments: "Deployments", reference: Any) -> tuple[DeployDone | WorkFailed, Mapping[str, bytes]]:
+def landed(deployments: "Deployments", reference: Any) -> tuple[Outcome, Mapping[str, bytes]]:
     import ray
 
     ready, _ = ray.wait([reference], timeout=60)
     assert ready, "the deployment does not end"
-    return deployments.land(reference)
+    (outcome,), files = deployments.land(reference)
+    return outcome, files
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,14 @@ class Timed:
 
     seconds: float
 
-    def deploy(self, work: Deploy, tflite: bytes, journal: bytes) -> tuple[DeployDone, Mapping[str, bytes]]:
+    def deploy(self, work: Deploy, tflite: bytes, journal: bytes) -> tuple[list[Outcome], Mapping[str, bytes]]:
         began = time.monotonic()
         time.sleep(self.seconds)
         when = f"{began} {time.monotonic()}".encode()
-        return DeployDone(work.candidate.id, builders.deployment()), {"when": when}
+        return [DeployDone(work.candidate.id, builders.deployment())], {"when": when}
 
 
-def timed(seconds: float, data: object) -> Timed:
+def timed(seconds: float, data: object, shared: Shared) -> Timed:
     return Timed(seconds)
 
 
@@ -83,10 +86,10 @@ def test_two_runs_that_want_one_board_have_it_one_after_the_other() -> None:
     assert asked < first_end <= second_begin  # both were under way, and never both on the board
 
 
-def stuck_in_its_compiler(folder: Path, data: TrainingData) -> DeploymentRole:
+def stuck_in_its_compiler(folder: Path, data: TrainingData, shared: Shared) -> DeploymentRole:
     zig = ZigToolchain(program=(str(folder / "zig"),), objects=ObjectCache(folder / "objects"))
     prover = Prover(BOARD, zig, VirtualBoard(BOARD), FirmwareOptions())
-    return DeploymentRole(Deployer(BOARD, prover), data, TASK, BUDGET, {}, 2)
+    return DeploymentRole(Deployer(BOARD, prover), DeployAgent(None), data, TASK, BUDGET, {}, 2)
 
 
 def test_a_killed_deployment_is_not_repeated_and_leaves_neither_board_nor_process_behind(tmp_path: Path) -> None:
@@ -130,11 +133,11 @@ class Told:
     def without_board(self, unverified: str) -> "Told":
         return Told(unverified)
 
-    def deploy(self, work: Deploy, tflite: bytes, journal: bytes) -> tuple[DeployDone, Mapping[str, bytes]]:
-        return DeployDone(work.candidate.id, builders.deployment()), {"why": self.unverified.encode()}
+    def deploy(self, work: Deploy, tflite: bytes, journal: bytes) -> tuple[list[Outcome], Mapping[str, bytes]]:
+        return [DeployDone(work.candidate.id, builders.deployment())], {"why": self.unverified.encode()}
 
 
-def told(data: object) -> Told:
+def told(data: object, shared: Shared) -> Told:
     return Told()
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from automcu.agents.deploy import DeployAgent
 from automcu.architecture import Architecture
 from automcu.deploy.deployer import DeployedBundle
 from automcu.deploy.evidence import Design
 from automcu.errors import ConfigError
-from automcu.executors.blueprint import Blueprint
+from automcu.executors.blueprint import Blueprint, RunEnd, Shared
 from automcu.executors.steps import DeploymentRole
 from automcu.feasibility.gate import Gate, Verdict
 from automcu.feasibility.planner_tier import PlannerTier
@@ -27,11 +28,11 @@ from tests.contracts.executor import (
     HEADER,
     LIMITS,
     SPACE,
+    TASK,
     ExecutorContract,
     FailureContract,
     Misbehaving,
     QuickDeployer,
-    Run,
     blueprint,
     data,
     die,
@@ -47,7 +48,7 @@ class RayRuns:
     def _prepared(self, ray_cluster: None) -> None:
         pass
 
-    def run(self, blueprint: Blueprint, limits: Limits, folder: Path) -> Run:
+    def run(self, blueprint: Blueprint, limits: Limits, folder: Path) -> RunEnd:
         from automcu.actors.run import run_on_ray
 
         lines: list[str] = []
@@ -66,21 +67,24 @@ class TestRay(RayRuns, ExecutorContract):
 class TestRayFailures(RayRuns, FailureContract):
     def test_a_trial_whose_process_dies_is_run_again(self, tmp_path: Path) -> None:
         trainer = Misbehaving(die, tmp_path / "marker")
-        finished, funnel, _ = self.run(blueprint(trainer), LIMITS, tmp_path)
+        ended = self.run(blueprint(trainer), LIMITS, tmp_path)
+        finished, funnel = ended.finished, ended.funnel
         assert funnel.deployed == 1 and funnel.trained == LIMITS.max_trained
         assert not any(isinstance(end, Failed) for end in finished.values())
 
     def test_checkers_whose_processes_die_are_replaced_and_all_candidates_end(self, tmp_path: Path) -> None:
         deadly = replace(blueprint(), make_gate=partial(deadly_gate, tmp_path), checkers=2)
-        finished, funnel, _ = self.run(deadly, LIMITS, tmp_path / "run")
+        ended = self.run(deadly, LIMITS, tmp_path / "run")
+        finished, funnel = ended.finished, ended.funnel
         assert len(list(tmp_path.glob("death*"))) == DEATHS
         assert funnel.deployed == 1 and sorted(finished) == list(range(1, funnel.proposed + 1))
         assert not any(isinstance(end, Failed) for end in finished.values())
 
     def test_a_deployment_whose_process_dies_ends_as_a_bundle_without_a_board(self, tmp_path: Path) -> None:
         deadly = replace(blueprint(), make_deployment=partial(deadly_deployment, tmp_path / "asked"))
-        finished, funnel, trouble = self.run(deadly, LIMITS, tmp_path / "run")
-        assert trouble is None and funnel.deployed == 1 and funnel.failed == 0
+        ended = self.run(deadly, LIMITS, tmp_path / "run")
+        finished, funnel = ended.finished, ended.funnel
+        assert ended.trouble is None and funnel.deployed == 1 and funnel.failed == 0
         (deployed,) = [end for end in finished.values() if isinstance(end, Deployed)]
         assert deployed.deployment.measurement is None and "process died" in deployed.deployment.unverified
         assert (tmp_path / "asked").read_text() == f"{deployed.candidate.id}\n"
@@ -102,8 +106,8 @@ class DeadlyDeployer(QuickDeployer):
         raise AssertionError
 
 
-def deadly_deployment(asked: Path, data: TrainingData) -> DeploymentRole:
-    return DeploymentRole(DeadlyDeployer(asked=asked), data, None, BUDGET, {}, 2)  # type: ignore[arg-type]
+def deadly_deployment(asked: Path, data: TrainingData, shared: Shared) -> DeploymentRole:
+    return DeploymentRole(DeadlyDeployer(asked=asked), DeployAgent(None), data, TASK, BUDGET, {}, 2)  # type: ignore[arg-type]
 
 
 DEATHS = 3

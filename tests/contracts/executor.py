@@ -4,38 +4,50 @@ reality (training, conversion) are quick stand-ins that can be told to misbehave
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
 
+from automcu.agents.deploy import DeployAgent
+from automcu.agents.evaluation import EvaluationAgent
+from automcu.agents.supervisor import SupervisorAgent
+from automcu.agents.training import TrainingAgent
+from automcu.architecture import Task
 from automcu.board import Budget
 from automcu.deploy.deployer import DeployedBundle
 from automcu.deploy.evidence import Design
 from automcu.errors import CandidateFailure, InfraFailure, LLMError
-from automcu.executors.blueprint import Blueprint
-from automcu.executors.steps import DeploymentRole, TrainingRole
+from automcu.exchange import Role
+from automcu.executors.blueprint import Blueprint, RunEnd, Shared
+from automcu.executors.steps import DeploymentRole, EvaluationRole, TrainingRole
 from automcu.feasibility.gate import Gate
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
 from automcu.graph.network import Network
 from automcu.journal import VERSION, Ended, Header, read_journal
+from automcu.llm.client import Message
+from automcu.llm.conversation import Conversation, Transcript
+from automcu.llm.meter import Meter, Metered
+from automcu.llm.scripted import ScriptedLLM
+from automcu.messages import CardFacts, CardProse, RoundPlan
 from automcu.proposal import ProposalItem, Proposer
 from automcu.proposers.random_search import RandomSearch
 from automcu.results import Deployment, EpochPoint, Evaluation, TestResult
-from automcu.search import Funnel, Limits, Search
+from automcu.search import Limits, Search
 from automcu.spaces import make_space
 from automcu.training.data import TrainingData
 from automcu.training.trainer import DummyTrainer, TrainedNetwork
-from automcu.work import Evaluate, Test
+from automcu.work import Evaluate, Exchanged, Planned, RecipeChosen, Test
 
 SPACE = make_space("mcu_cnn", (8, 8, 1), 10)
+TASK = Task("digits", "digits", (8, 8, 1), 10, "Tell digits apart.")
 BUDGET = Budget(ram_bytes=8_000, flash_bytes=30_000, macs=None)
 LIMITS = Limits(120, max_proposals=60, max_trained=4, batch=6, lookahead=3, finish_share=0.2, attempts=2)
-Run = tuple[Mapping[int, Finished], Funnel, str | None]
 
 
 def data() -> TrainingData:
@@ -98,10 +110,20 @@ class QuickDeployer:
     def without_board(self, unverified: str) -> "QuickDeployer":
         return QuickDeployer(unverified)
 
-    def deploy(self, design: Design, tflite: bytes, images: np.ndarray, labels: np.ndarray, budget: Budget,
-               provenance: object, journal: bytes) -> DeployedBundle:  # fmt: skip
+    def deploy(
+        self,
+        design: Design,
+        tflite: bytes,
+        images: np.ndarray,
+        labels: np.ndarray,
+        budget: Budget,
+        provenance: object,
+        journal: bytes,
+        describe: Callable[[CardFacts], CardProse],
+    ) -> DeployedBundle:
         assert len(images) == len(labels) and design.candidate.id >= 0
-        kinds = [json.loads(line)["kind"] for line in journal.splitlines()]
+        lines = [json.loads(line)["kind"] for line in journal.splitlines()]
+        kinds = [kind for kind in lines if kind != "RecipeChosen"]
         assert kinds[:4] == ["Checked", "Trained", "EvaluationDone", "TestDone"] and {*kinds[4:]} <= {"WorkFailed"}
         deployment = Deployment("nucleo_f446re", "best", len(images), None, self.unverified, "0" * 64, 0.0)
         return DeployedBundle(deployment, {"model_int8.tflite": tflite, "journal.jsonl": journal})
@@ -112,7 +134,7 @@ class SilentLLM:
 
     name = "silent"
 
-    def propose(self, count: int) -> Iterator[ProposalItem]:
+    def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
         raise LLMError("no language model answers; start one or use proposer=evolution")
         yield
 
@@ -120,8 +142,18 @@ class SilentLLM:
         pass
 
 
-def _random_search() -> Proposer:
+class Ask(Protocol):
+    """Makes a role's conversation."""
+
+    def __call__(self, role: Role, shared: Shared) -> Conversation: ...
+
+
+def _random_search(shared: Shared) -> Proposer:
     return RandomSearch(SPACE, 0)
+
+
+def _silent(shared: Shared) -> Proposer:
+    return SilentLLM()
 
 
 def _gate() -> Gate:
@@ -132,21 +164,27 @@ def _training(trainer: object, data: TrainingData) -> TrainingRole:
     return TrainingRole(SPACE, trainer, data, 7)  # type: ignore[arg-type]
 
 
-def _evaluator(data: TrainingData) -> QuickEvaluator:
-    return QuickEvaluator()
+def _evaluation(conversation: Ask | None, data: TrainingData, shared: Shared) -> EvaluationRole:
+    agent = EvaluationAgent(conversation and conversation("evaluation", shared))
+    return EvaluationRole(QuickEvaluator(), agent, BUDGET)  # type: ignore[arg-type]
 
 
-def _deployment(data: TrainingData) -> DeploymentRole:
-    return DeploymentRole(QuickDeployer(), data, None, BUDGET, {}, 2)  # type: ignore[arg-type]
+def _deployment(conversation: Ask | None, data: TrainingData, shared: Shared) -> DeploymentRole:
+    agent = DeployAgent(conversation and conversation("deploy", shared))
+    return DeploymentRole(QuickDeployer(), agent, data, TASK, BUDGET, {}, 2)  # type: ignore[arg-type]
 
 
 def blueprint(trainer: object | None = None) -> Blueprint:
     return Blueprint(
+        make_meter=None,
+        make_context=None,
+        make_supervisor=None,
         make_proposer=_random_search,
         make_gate=_gate,
+        make_training_agent=None,
         make_training=partial(_training, trainer or DummyTrainer()),
-        make_evaluator=_evaluator,  # type: ignore[arg-type]
-        make_deployment=_deployment,
+        make_evaluation=partial(_evaluation, None),
+        make_deployment=partial(_deployment, None),
         board="nucleo_f446re",
         epochs=3,
         grace_epochs=1,
@@ -157,13 +195,51 @@ def blueprint(trainer: object | None = None) -> Blueprint:
     )
 
 
+ANSWERS = {
+    "supervisor": {"count": 3, "focus": "explore", "stop": False, "reason": "looking around"},
+    "training": {"learning_rate_percent": 50, "weight_decay_percent": 100, "label_smoothing_percent": 100},
+    "evaluation": {"limited_by": "capacity", "advice": "larger", "note": "room is left"},
+}
+
+
+def _ask(role: Role, shared: Shared) -> Conversation:
+    """Answers as the role should; the first word of every question is told back in the journal."""
+
+    def reply(messages: Sequence[Message]) -> str:
+        return json.dumps(ANSWERS[role])
+
+    assert shared.meter is not None
+    llm = Metered(ScriptedLLM(reply, f"model of {role}"), shared.meter)
+    return Conversation(role, llm, shared.context or Transcript(10_000), max_tokens=100)
+
+
+def _supervisor(shared: Shared) -> SupervisorAgent:
+    return SupervisorAgent(_ask("supervisor", shared))
+
+
+def _training_agent(shared: Shared) -> TrainingAgent:
+    return TrainingAgent(_ask("training", shared))
+
+
+def team(tokens: int | None = None) -> Blueprint:
+    """A model in every role that decides something."""
+    return replace(
+        blueprint(),
+        make_meter=partial(Meter, tokens=tokens),
+        make_context=partial(Transcript, 10_000),
+        make_supervisor=_supervisor,
+        make_training_agent=_training_agent,
+        make_evaluation=partial(_evaluation, _ask),
+    )
+
+
 HEADER = Header(VERSION, {}, 7, None, {})
 
 
 class ExecutorContract:
     """Inherit, and run a blueprint to its end in `run`."""
 
-    def run(self, blueprint: Blueprint, limits: Limits, folder: Path) -> Run:
+    def run(self, blueprint: Blueprint, limits: Limits, folder: Path) -> RunEnd:
         raise NotImplementedError
 
     @pytest.fixture(autouse=True)
@@ -171,8 +247,9 @@ class ExecutorContract:
         """For what an executor needs to be there."""
 
     def test_a_run_ends_with_a_bundle_and_its_whole_story(self, tmp_path: Path) -> None:
-        finished, funnel, trouble = self.run(blueprint(), LIMITS, tmp_path)
-        assert trouble is None
+        end = self.run(blueprint(), LIMITS, tmp_path)
+        finished, funnel = end.finished, end.funnel
+        assert end.trouble is None and end.stopped_by is None and not end.costs.roles
         assert sorted(finished) == list(range(1, funnel.proposed + 1))
         assert funnel.rejected > 0 and 0 < funnel.trained <= LIMITS.max_trained
         assert (tmp_path / "best" / "model_int8.tflite").read_bytes()
@@ -188,32 +265,51 @@ class ExecutorContract:
         told = {number: end for number, end in finished.items() if not isinstance(end, Skipped)}
         assert replayed.finished == told
 
+    def test_every_role_is_asked_and_its_exchanges_are_in_the_journal(self, tmp_path: Path) -> None:
+        end = self.run(team(), LIMITS, tmp_path)
+        assert end.trouble is None and end.funnel.deployed == 1
+        events = [entry.event for entry in read_journal(tmp_path / "journal.jsonl")]
+        asked = {event.exchange.role for event in events if isinstance(event, Exchanged)}
+        assert asked == {role.role for role in end.costs.roles} == set(ANSWERS)
+        plans = [event.plan for event in events if isinstance(event, Planned)]
+        assert plans and all((plan.count, plan.reason) == (3, "looking around") for plan in plans)
+        recipes = [event for event in events if isinstance(event, RecipeChosen)]
+        assert len(recipes) >= LIMITS.max_trained and {r.recipe.learning_rate_percent for r in recipes} == {50}
+        notes = [end.note for end in end.finished.values() if isinstance(end, Evaluated)]
+        assert all(note is not None and note.note == "room is left" for note in notes)
+
+    def test_a_spent_budget_of_tokens_ends_the_run_in_good_order(self, tmp_path: Path) -> None:
+        end = self.run(team(tokens=4_000), LIMITS, tmp_path)
+        assert end.trouble is None and end.stopped_by is not None and "budget.tokens of 4,000" in end.stopped_by
+
 
 class FailureContract(ExecutorContract):
     """The same when stages misbehave."""
 
     def test_a_candidate_that_fails_does_not_touch_the_others(self, tmp_path: Path) -> None:
         trainer = Misbehaving(diverge, tmp_path / "marker")
-        finished, funnel, _ = self.run(blueprint(trainer), LIMITS, tmp_path)
+        end = self.run(blueprint(trainer), LIMITS, tmp_path)
+        finished, funnel = end.finished, end.funnel
         (failed,) = [end for end in finished.values() if isinstance(end, Failed)]
         assert (failed.stage, failed.cause) == ("train", "candidate") and "NaN" in failed.message
         assert funnel.deployed == 1
 
     def test_an_infrastructure_failure_is_tried_again(self, tmp_path: Path) -> None:
         trainer = Misbehaving(run_out_of_memory, tmp_path / "marker")
-        finished, funnel, _ = self.run(blueprint(trainer), LIMITS, tmp_path)
+        end = self.run(blueprint(trainer), LIMITS, tmp_path)
+        finished, funnel = end.finished, end.funnel
         assert funnel.failed == 0 and funnel.trained == LIMITS.max_trained and funnel.deployed == 1
         assert not any(isinstance(end, Failed) for end in finished.values())
 
     def test_a_proposer_that_gives_up_ends_the_run_with_its_sentence(self, tmp_path: Path) -> None:
-        silent = replace(blueprint(), make_proposer=SilentLLM)
-        finished, funnel, trouble = self.run(silent, LIMITS, tmp_path)
-        assert trouble is not None and "no language model answers" in trouble
-        assert not finished and funnel.proposed == 0
+        end = self.run(replace(blueprint(), make_proposer=_silent), LIMITS, tmp_path)
+        assert end.trouble is not None and "no language model answers" in end.trouble
+        assert not end.finished and end.funnel.proposed == 0
 
     def test_a_budget_that_nothing_fits_ends_without_training(self, tmp_path: Path) -> None:
         tight = replace(blueprint(), make_gate=_hopeless_gate)
-        finished, funnel, _ = self.run(tight, replace(LIMITS, max_proposals=20), tmp_path)
+        end = self.run(tight, replace(LIMITS, max_proposals=20), tmp_path)
+        finished, funnel = end.finished, end.funnel
         assert funnel.trained == 0 and len(finished) == 20
         assert all(isinstance(end, Rejected) for end in finished.values())
 

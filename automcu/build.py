@@ -104,6 +104,14 @@ def _asking(
             return HybridProposer(*common, code, mode=mode, cost=cost, warm_start=warm_start, patience=patience)
 
 
+def require_roles(config: RunConfig) -> None:
+    """Raise `ConfigError` now if a role cannot be built; what the run is to serve is taken to be served."""
+    endpoint, shared = Endpoint("", "", ""), Shared(None, None)
+    proposer_of(config, endpoint, shared)
+    for role in roles_asking(config):
+        conversation_of(config, role, endpoint, shared)
+
+
 def first_prompt_chars(config: RunConfig) -> int:
     """Characters of the proposal agent's first prompt, 0 where it asks no model."""
     if not isinstance(config.proposer, LLMProposerConfig | HybridConfig):

@@ -1,6 +1,8 @@
 """From a typed configuration to agent roles and the language models behind them."""
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from automcu.agents.intake import Intake
@@ -8,6 +10,7 @@ from automcu.agents.supervisor import SupervisorAgent
 from automcu.agents.training import TrainingAgent
 from automcu.config import (
     AdvisorConfig,
+    EvolutionConfig,
     HybridConfig,
     LiteLLMConfig,
     LLMConfig,
@@ -29,6 +32,7 @@ from automcu.llm.meter import Meter, Metered
 from automcu.llm.prices import price_of
 from automcu.report.costs import Expected, expected_calls
 from automcu.search import Limits
+from automcu.serving.engine import LocalModel
 
 _ADVISORS: tuple[Role, ...] = ("supervisor", "training", "evaluation", "deploy")
 _ADVISOR_PROMPT_CHARS = 2_000
@@ -47,13 +51,51 @@ def roles_asking(config: RunConfig) -> tuple[Role, ...]:
     return proposal + tuple(role for role in _ADVISORS if getattr(config.agents, role).by == "llm")
 
 
-def served_of(config: RunConfig) -> LocalConfig | VllmConfig | None:
+def without_missing_model(config: RunConfig) -> tuple[RunConfig, str]:
+    """The configuration as it can be run, and why not as it is (or nothing): where a hybrid's model is one that the run
+    must serve and what it takes is not installed, code proposes alone. Raises `ConfigError` where a model is missing
+    that the run cannot do without."""
+    served = served_of(config)
+    if served is None:
+        return config, ""
+    try:
+        served.require()
+    except ConfigError as error:
+        if not isinstance(config.proposer, HybridConfig):
+            raise
+        evolution = EvolutionConfig(kind="evolution", population=16, tournament=8)
+        by_code: dict[str, object] = {role: getattr(config.agents, role).model_copy(update={"by": "code"}) for role in _ADVISORS}
+        agents = config.agents.model_copy(update=by_code)
+        return config.model_copy(update={"proposer": evolution, "agents": agents}), str(error)
+    return config, ""
+
+
+def served_of(config: RunConfig) -> LocalModel | None:
     """The model that the run must serve for its roles, if one does. Raises `ConfigError` when several would be."""
     models = [model_of(config, role) for role in roles_asking(config)]
     served = [model for model in models if isinstance(model, LocalConfig | VllmConfig)]
     if any(model != served[0] for model in served):
         raise ConfigError("a run serves one model only; give all roles the same local or vllm model")
-    return served[0] if served else None
+    match served[0] if served else None:
+        case LocalConfig() as local:
+            return LocalModel(local.weights, local.threads, local.context_tokens)
+        case _:
+            return None
+
+
+@contextmanager
+def serving(config: RunConfig, on_ray: bool) -> Iterator[Endpoint | None]:
+    """The endpoint of the model that the run serves for its roles, None where it serves none."""
+    served = served_of(config)
+    if served is None:
+        yield None
+        return
+    key = secrets.token_urlsafe()
+    if on_ray:
+        from automcu.serving.on_ray import serve_model
+
+        with serve_model(served, key) as address:
+            yield Endpoint(served.name, f"{address}/v1", key)
 
 
 def conversation_of(config: RunConfig, role: Role, endpoint: Endpoint | None, shared: Shared) -> Conversation | None:

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automcu.errors import AutoMCUError
+from automcu.redaction import redacted
 from automcu.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from automcu.build import Judge
     from automcu.config import RunConfig
-    from automcu.executors.blueprint import Blueprint
-    from automcu.finished import Finished
+    from automcu.executors.blueprint import RunEnd
     from automcu.journal import Header
     from automcu.search import Funnel
     from automcu.training.data import TrainingData
@@ -31,8 +32,8 @@ _PACKAGES = ("automcu", "ray", "torch", "tensorflow", "tflite-micro", "litellm",
 
 
 def say(line: str) -> None:
-    """Print a line at once, also into a pipe."""
-    print(line, flush=True)
+    """Print a line at once, also into a pipe; keys are left out."""
+    print(redacted(line), flush=True)
 
 
 def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, began: float) -> int:
@@ -57,7 +58,7 @@ def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, beg
     except Exception as error:  # a bug of ours: the story must end all the same
         code, message = 2, _unexpected(error, folder)
     if message:
-        print(f"automcu: {message}", file=sys.stderr, flush=True)
+        print(f"automcu: {redacted(message)}", file=sys.stderr, flush=True)
     _close(folder, began, code, message)
     return code
 
@@ -67,7 +68,12 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
 
     config = read_config(composed)
     from automcu import build
+    from automcu.build_agents import without_missing_model
     from automcu.journal import VERSION, Header
+
+    config, missing = without_missing_model(config)
+    if missing:
+        say(f"Proposals come from code alone: {missing}")
 
     judge = build.judge_of(config)
     say(f"Fit is judged after int8 quantization by tier {judge}")
@@ -83,7 +89,7 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
     files.write("run.json", _begun(header))
     with closing(build.gate_of(config, judge)) as gate:
         gate.require_feasible(build.space_of(config).smallest())
-    build.proposer_of(config)  # a setting that cannot work is better told now than by an actor
+    build.require_roles(config)  # a setting that cannot work is better told now than by an actor
     data = build.training_data_of(config)
     build.require_test_data(config)
     say(
@@ -91,8 +97,7 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
         "stays closed until the end"
     )
     provenance = {"seed": str(config.seed), "git_revision": str(header.git_revision), **header.versions}
-    blueprint = build.blueprint_of(config, judge, provenance)
-    finished, funnel, trouble = _drive(config, blueprint, header, files, data, began)
+    end = _drive(config, judge, provenance, header, files, data, began)
 
     from automcu.report.results import write_results
 
@@ -102,33 +107,39 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
         config.board,
         budget,
         str(judge),
-        finished,
-        funnel,
+        end.finished,
+        end.funnel,
+        end.costs,
+        end.stopped_by,
         time.monotonic() - began,
         _longer_search(config, overrides),
     )
     say("")
     say(summary)
-    if trouble is not None:
-        return 1, f"proposing ended early: {trouble}"
-    return (0, "") if funnel.deployed else (1, _nothing_deployed(funnel))
+    if end.trouble is not None:
+        return 1, f"proposing ended early: {end.trouble}"
+    return (0, "") if end.funnel.deployed else (1, _nothing_deployed(end.funnel))
 
 
 def _drive(
     config: "RunConfig",
-    blueprint: "Blueprint",
+    judge: "Judge",
+    provenance: dict[str, str],
     header: "Header",
     files: RunFolder,
     data: "TrainingData",
     began: float,
-) -> "tuple[Mapping[int, Finished], Funnel, str | None]":
+) -> "RunEnd":
     from automcu import build
+    from automcu.build_agents import serving
 
     limits = build.limits_of(config)
     if config.cluster.kind == "inline":
         from automcu.executors.inline import run_inline
 
-        return run_inline(blueprint, limits, header, files, data, lambda: time.monotonic() - began, say)
+        with serving(config, on_ray=False) as endpoint:
+            blueprint = build.blueprint_of(config, judge, provenance, endpoint)
+            return run_inline(blueprint, limits, header, files, data, lambda: time.monotonic() - began, say)
     from automcu.actors import cluster
     from automcu.actors.run import run_on_ray
 
@@ -142,11 +153,15 @@ def _drive(
             object_store_bytes=config.cluster.object_store_mb * 1_000_000,
             boards={config.board.name: 1},
         )
-    return run_on_ray(blueprint, limits, header, files.path, data, began=began, say=say)
+    with serving(config, on_ray=True) as endpoint:
+        blueprint = build.blueprint_of(config, judge, provenance, endpoint)
+        return run_on_ray(blueprint, limits, header, files.path, data, began=began, say=say)
 
 
 def _announce(config: "RunConfig", folder: Path) -> None:
     from automcu import build
+    from automcu.build_agents import expected_of, roles_asking
+    from automcu.report.costs import estimate
 
     board, budget = config.board, build.budget_of(config)
     say(f"Board: {board.name} ({board.part}, {board.core}, {board.clock_hz / 1e6:g} MHz)")
@@ -155,14 +170,25 @@ def _announce(config: "RunConfig", folder: Path) -> None:
         f"Budget: at most {budget.ram_bytes / 1000:g} KB of RAM, {budget.flash_bytes / 1000:g} KB of Flash{macs}; "
         f"{config.budget.minutes:g} minutes, {config.budget.candidates} trained candidates"
     )
-    if config.proposer.kind == "llm":
-        say(f"Proposals come from a language model ({getattr(config.llm, 'model', config.llm.kind)})")
+    asking = roles_asking(config)
+    if "proposal" in asking:
+        and_code = " and from code" if config.proposer.kind == "hybrid" else ""
+        say(f"Proposals come from a language model{and_code}")
     elif config.llm.kind == "none":
         say(
-            f"Proposals come from code ({config.proposer.kind}): no LLM is configured; add proposer=llm llm=... for one"
+            f"Proposals come from code ({config.proposer.kind}): no LLM is configured; add proposer=hybrid llm=local, "
+            "or another of conf/llm, for one"
         )
     else:
-        say(f"Proposals come from code ({config.proposer.kind}); the configured LLM is not used without proposer=llm")
+        say(
+            f"Proposals come from code ({config.proposer.kind}); the configured LLM makes none without proposer=hybrid "
+            "or proposer=llm"
+        )
+    if asking:
+        expected = expected_of(config, build.limits_of(config), build.first_prompt_chars(config))
+        say(estimate(expected, config.budget.tokens, config.budget.usd))
+        if config.budget.usd is not None and any(one.price is None for one in expected):
+            say("budget.usd counts known prices only, and one is not known here; budget.tokens caps every model")
     say(f"Run folder: {folder}")
 
 

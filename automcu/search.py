@@ -3,8 +3,8 @@ torch.
 
 A candidate goes check -> train -> evaluate; when the time or the number of candidates is spent, the best one goes on
 to test -> deploy. Where there is a supervisor agent, each round of proposals begins with its plan; where there is a
-training agent, it chooses a recipe between check and train. An executor asks for work (`next_work`), does it, and hands every outcome back (`record`). Outcomes
-may come in any order; each piece of work has exactly one outcome, except `Propose`, whose items arrive one by one
+training agent, it chooses a recipe between check and train. An executor asks for work (`next_work`), does it, and hands
+every outcome back (`record`). Outcomes may come in any order; each piece of work has exactly one outcome, except `Propose`, whose items arrive one by one
 before its `ProposalsEnded`. `drive` is the whole loop.
 
 Rules that hold whatever the order: nothing is trained without a report that keeps the budget, no architecture is
@@ -382,9 +382,7 @@ class Search:
                 else:
                     self._counts["feasible"] += 1
                     request = RecipeRequest(candidate.id, report.macs, report.weights_bytes, ())
-                    self._queue(
-                        ChooseRecipe(candidate, report, request) if self._recipes else Train(candidate, report)
-                    )
+                    self._queue(ChooseRecipe(candidate, report, request) if self._recipes else Train(candidate, report))
             case ChooseRecipe(candidate, report), RecipeChosen(_, recipe):
                 self._queue(Train(candidate, report, recipe=recipe))
             case Train(candidate, report, _, recipe), Trained(_, trial):

@@ -11,17 +11,14 @@ import argparse
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from automcu.architecture import Candidate
 from automcu.finished import Rejected
 from automcu.proposers.history import excess
 from automcu.work import Propose
-from experiments.agents.measure import HERE, write
+from experiments.agents.measure import HERE, append, read
 from experiments.agents.problems import Problem, problem
 from experiments.agents.runs import Method, Row, ask, judge, proposer_of, rows_of
 
@@ -48,14 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=HERE)
     asked = parser.parse_args(arguments)
     path = asked.out / "feedback.parquet"
-    rows: list[dict[str, object]] = pq.read_table(path).to_pylist() if path.exists() else []
-    done = {(row["method"], row["seed"]) for row in rows}
+    done = {(row["method"], row["seed"]) for row in read(path)}
     for method in METHODS:
         for seed in range(asked.seeds):
             if (str(method), seed) not in done and (not asked.methods or str(method) in asked.methods):
                 began = time.monotonic()
-                rows += [asdict(row) for row in once(method, problem("cifar10", seed, asked.out), seed)]
-                write(path, rows)
+                append(path, once(method, problem("cifar10", seed, asked.out), seed))
                 print(f"{method} {seed}: {time.monotonic() - began:.1f} s", flush=True)
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,22 +61,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in asked.problems:
         methods = [method for method in METHODS[name] if not asked.methods or str(method) in asked.methods]
         path = asked.out / f"{name}.parquet"
-        rows: list[dict[str, object]] = pq.read_table(path).to_pylist() if path.exists() else []
-        done = {(row["method"], row["seed"]) for row in rows}
+        done = {(row["method"], row["seed"]) for row in read(path)}
         for method in methods:
             for seed in range(asked.seeds):
                 if (str(method), seed) not in done:
                     began = time.monotonic()
                     new = run(method, problem(name, seed, asked.data), seed)
-                    rows += [asdict(row) for row in new]
-                    write(path, rows)
+                    append(path, new)
                     print(f"{name} {method} {seed}: {len(new)} rows, {time.monotonic() - began:.1f} s", flush=True)
 
 
-def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """Replace the file in one step, so that a run that is interrupted loses itself alone."""
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows that were recorded so far."""
+    return pq.read_table(path).to_pylist() if path.exists() else []
+
+
+def append(path: Path, new: Sequence[Row]) -> None:
+    """Record a run. The file is replaced in one step, so that a run that is interrupted loses itself alone."""
+    rows = [*read(path), *(asdict(row) for row in new)]
     unfinished = path.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), unfinished, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), unfinished, compression="zstd")
     unfinished.replace(path)
 
 

@@ -4,8 +4,8 @@ torch.
 A candidate goes check -> train -> evaluate; when the time or the number of candidates is spent, the best one goes on
 to test -> deploy. Where there is a supervisor agent, each round of proposals begins with its plan; where there is a
 training agent, it chooses a recipe between check and train. An executor asks for work (`next_work`), does it, and hands
-every outcome back (`record`). Outcomes may come in any order; each piece of work has exactly one outcome, except `Propose`, whose items arrive one by one
-before its `ProposalsEnded`. `drive` is the whole loop.
+every outcome back (`record`). Outcomes may come in any order; each piece of work has exactly one outcome, except
+`Propose`, whose items arrive one by one before its `ProposalsEnded`. `drive` is the whole loop.
 
 Rules that hold whatever the order: nothing is trained without a report that keeps the budget, no architecture is
 checked twice, every candidate ends as exactly one `Finished`, and failed work is repeated only when the failure was

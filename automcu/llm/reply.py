@@ -72,17 +72,15 @@ class EntryReader:
     def __init__(self, key: str, most: int) -> None:
         self._key = key
         self._most = most
-        self._openings = 0
         self._pieces: list[str] = []
         self._chars = 0
         self._sought = re.compile(r'</?think>|\{\s*"' + re.escape(key) + r'"\s*:\s*\[')
         self._thinking = False
         self._tail = ""
         """What may be the beginning of what is sought."""
+        self._given: dict[int, int] = {}
+        """Entries given of each object's list, by where the object opens."""
         self._opened_at = -1
-        """Where the object opens whose list was read last."""
-        self._given = 0
-        """Entries given of that list."""
         self._in_list = False
         self._entry: list[str] = []
         self._entry_chars = 0
@@ -108,7 +106,7 @@ class EntryReader:
         self._chars += len(piece)
         entries: list[object] = []
         rest, base = piece, self._chars - len(piece)
-        while rest and self._most > 0 and not self.too_long and (self._in_list or self._openings < MAX_TRIES):
+        while rest and self._most > 0 and not self.too_long and (self._in_list or len(self._given) < MAX_TRIES):
             end = self._read_list(rest, entries) if self._in_list else self._seek(rest, base)
             rest, base = rest[end:], base + end
         return entries
@@ -120,9 +118,7 @@ class EntryReader:
         entries = found[self._key]
         if not isinstance(entries, list):
             raise MalformedReply(f'the value of "{self._key}" is no list; give a list')
-        if start == self._opened_at:
-            entries = entries[self._given :]
-        return entries[: self._most]
+        return entries[self._given.get(start, 0) :][: self._most]
 
     def _seek(self, text: str, base: int) -> int:
         """Look in `text`, which begins at character `base` of the reply, for a list under the key or the tags of
@@ -136,8 +132,8 @@ class EntryReader:
                 self._thinking = found[0] == "<think>"
             elif not self._thinking:
                 self._tail = ""
-                self._openings += 1
-                self._opened_at, self._given = base - before + found.start(), 0
+                self._opened_at = base - before + found.start()
+                self._given[self._opened_at] = 0
                 self._in_list, self._depth, self._in_string, self._escaped = True, 0, False, False
                 self._entry_chars = 0
                 return at - before
@@ -183,7 +179,7 @@ class EntryReader:
             entries.append(_value(text))
         except MalformedReply:
             return False
-        self._given += 1
+        self._given[self._opened_at] += 1
         self._most -= 1
         return self._most > 0
 

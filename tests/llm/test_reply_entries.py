@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automcu.llm.reply import MAX_DEPTH, MAX_REPLY_CHARS, EntryReader, MalformedReply, json_object
+from automcu.llm.reply import MAX_DEPTH, MAX_REPLY_CHARS, MAX_TRIES, EntryReader, MalformedReply, json_object
 from tests.llm.test_reply import GOOD, JSON, PIECES, READABLE, REFUSED
 
 MANY = 1_000
@@ -29,12 +29,46 @@ def test_an_entry_is_told_with_the_piece_that_ends_it() -> None:
     assert reader.text == '{"proposals": [{"a": "]}, 1"} ,{"b":2}]}'
 
 
-def test_what_was_told_stands_when_the_reply_is_cut_off_or_goes_wrong() -> None:
-    for rest in ("", '{"b": 1', '{"b": NaN}]}', '{"b": 1, "b": 2}]}', "oops", '1], "proposals": [7]}', "1}"):
-        reader = EntryReader("proposals", 9)
-        assert {"a": 1} in fed(reader, cut('{"proposals": [{"a": 1}, ' + rest, 5))
-        with pytest.raises(MalformedReply):
-            reader.end()
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("", []),
+        ('{"b": 1', []),
+        ('{"b": NaN}]}', []),
+        ('{"b": 1, "b": 2}]}', []),
+        ("oops", []),
+        ("1}", []),
+        ("]}", []),
+        ('1], "proposals": [7]}', [1]),
+    ],
+)
+def test_what_was_told_stands_when_the_reply_is_cut_off_or_goes_wrong(rest: str, told: list[object]) -> None:
+    reader = EntryReader("proposals", 9)
+    assert fed(reader, cut('{"proposals": [{"a": 1}, ' + rest, 5)) == [{"a": 1}, *told]
+    with pytest.raises(MalformedReply):
+        reader.end()
+
+
+@pytest.mark.parametrize(
+    ("text", "ahead", "late"),
+    [
+        ('{"p": [1, 2]} and {"p": [3, 4', [1, 2, 3], []),
+        ('{"p": [{"p": [1, 2]} oops]}', [], [1, 2]),
+        ('{"p": [1, 2]} {' + " " * 300 + '"p": [3, 4]}', [1, 2], [3, 4]),
+        ('{"p": ["' + "x" * 30_000 + '", 2]}', [], ["x" * 30_000, 2]),
+    ],
+    ids=["draft after the answer", "answer in a broken draft", "wide gap", "long entry"],
+)
+def test_the_end_gives_what_was_not_told_and_nothing_twice(text: str, ahead: list[object], late: list[object]) -> None:
+    reader = EntryReader("p", 9)
+    assert fed(reader, cut(text, 40)) == ahead
+    assert reader.end() == late
+
+
+def test_only_so_many_objects_are_read_ahead() -> None:
+    reader = EntryReader("p", MANY)
+    assert fed(reader, ['{"p": [1]} ' * 20]) == [1] * MAX_TRIES
+    assert reader.end() == []
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 10_000])

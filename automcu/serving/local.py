@@ -14,7 +14,7 @@ _START_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where `model` is asked, after OpenAI's protocol, with `key` as the key. It lives as long as the run, answers on
+    """Where `model` is asked, after OpenAI's protocol, by whoever knows `key`. It lives as long as the run, answers on
     this machine alone, and the key is written nowhere."""
 
     model: str

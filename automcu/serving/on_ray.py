@@ -29,8 +29,7 @@ from automcu.serving.engine import LocalModel
 _REQUESTS_AT_ONCE = 32
 _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
-QUIET = {"log_level": "ERROR", "enable_access_log": False}
-"""Logging of Serve: what goes wrong, and nothing else, into Ray's own log files."""
+_LOGGING = {"log_level": "ERROR", "enable_access_log": False}
 
 
 def here() -> dict[str, Any]:
@@ -48,7 +47,7 @@ def serve_model(model: LocalModel, key: str) -> Iterator[str]:
         return build_app(model, key)
 
     deployment = serve.deployment(
-        name="model", ray_actor_options=here(), max_ongoing_requests=_REQUESTS_AT_ONCE, logging_config=QUIET
+        name="model", ray_actor_options=here(), max_ongoing_requests=_REQUESTS_AT_ONCE, logging_config=_LOGGING
     )
     with serve_application(deployment(serve.ingress(build)()).bind()) as address:
         yield address
@@ -65,8 +64,8 @@ def serve_application(application: serve.Application) -> Iterator[str]:
     try:
         try:
             http = {"host": "127.0.0.1", "port": _free_port()}
-            serve.start(proxy_location="EveryNode", http_options=http, logging_config=QUIET)
-            serve.run(application, name=name, route_prefix=f"/{name}", logging_config=QUIET)
+            serve.start(proxy_location="EveryNode", http_options=http, logging_config=_LOGGING)
+            serve.run(application, name=name, route_prefix=f"/{name}", logging_config=_LOGGING)
             port = ray.get(_controller().get_http_config.remote()).port  # another run may have started Serve
             address = f"http://127.0.0.1:{port}/{name}"
             _wait_for(address)

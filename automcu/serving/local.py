@@ -3,23 +3,13 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from automcu.child import Child, Frame
 from automcu.errors import CandidateFailure, InfraFailure
+from automcu.llm.endpoint import Endpoint
 from automcu.serving.engine import LocalModel
 
 _START_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where `model` is asked, after OpenAI's protocol, by whoever knows `key`. It lives as long as the run, answers on
-    this machine alone, and the key is written nowhere."""
-
-    model: str
-    api_base: str
-    key: str = field(repr=False)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from automcu.errors import ConfigError
-from automcu.serving.local import Endpoint
+from automcu.llm.endpoint import Endpoint
 
 _NO_KEY = "none"
 

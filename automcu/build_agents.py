@@ -37,7 +37,6 @@ from automcu.serving.local import serve_local
 
 _ADVISORS: tuple[Role, ...] = ("supervisor", "training", "evaluation", "deploy")
 _ADVISOR_PROMPT_CHARS = 2_000
-_SERVED_ATTEMPTS = 4
 
 
 def model_of(config: RunConfig, role: Role) -> LLMConfig:
@@ -217,6 +216,6 @@ def _llm_of(config: RunConfig, role: Role, endpoint: Endpoint | None) -> LLM:
                 temperature=asked.temperature,
                 seed=config.seed,
                 timeout_s=asked.timeout_seconds,
-                deadline_s=2 * asked.timeout_seconds,
-                attempts=_SERVED_ATTEMPTS,
+                deadline_s=asked.deadline_seconds,
+                attempts=asked.attempts,
             )

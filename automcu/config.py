@@ -149,6 +149,8 @@ class LocalConfig(_Section):
     context_tokens: PositiveInt
     temperature: Annotated[float, Field(ge=0, le=2)]
     timeout_seconds: PositiveFloat
+    deadline_seconds: PositiveFloat
+    attempts: PositiveInt
 
 
 class VllmConfig(_Section):
@@ -160,6 +162,8 @@ class VllmConfig(_Section):
     context_tokens: PositiveInt
     temperature: Annotated[float, Field(ge=0, le=2)]
     timeout_seconds: PositiveFloat
+    deadline_seconds: PositiveFloat
+    attempts: PositiveInt
 
 
 LLMConfig = Annotated[

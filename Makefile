@@ -48,6 +48,7 @@ bench: .venv/.ready ## The benchmarks, printed as rates and ratios
 	$(BIN)/python -m benchmarks.feasibility
 	$(BIN)/python -m benchmarks.pool
 	$(BIN)/python -m benchmarks.kernels
+	$(BIN)/python -m benchmarks.llm_client
 
 clean: ## Remove .venv and the tools' caches; run folders stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -19,11 +19,10 @@ def redacted(text: str) -> str:
 
 def redacted_json(document: bytes) -> bytes:
     """The same for the strings of a JSON document, whose structure stays as it is."""
-    secrets = _secrets()
-    escaped = tuple(json.dumps(value, ensure_ascii=False)[1:-1] for value in secrets)
-    if not _pattern(secrets + escaped).search(document.decode()):
+    pattern = _pattern(_secrets())
+    if not pattern.search(document.decode()):
         return document
-    return json.dumps(_cleaned(json.loads(document), _pattern(secrets)), ensure_ascii=False).encode()
+    return json.dumps(_cleaned(json.loads(document), pattern), ensure_ascii=False).encode()
 
 
 def _cleaned(value: Any, pattern: re.Pattern[str]) -> Any:
@@ -39,7 +38,10 @@ def _cleaned(value: Any, pattern: re.Pattern[str]) -> Any:
 
 
 def _secrets() -> tuple[str, ...]:
-    return tuple(v for name, v in os.environ.items() if len(v) >= _SHORTEST and _SECRET_NAME.search(name))
+    """Values of the environment that must not be told, as they are and as they stand in JSON."""
+    values = [v for name, v in os.environ.items() if len(v) >= _SHORTEST and _SECRET_NAME.search(name)]
+    escaped = [json.dumps(value, ensure_ascii=ascii_only)[1:-1] for value in values for ascii_only in (True, False)]
+    return tuple(dict.fromkeys([*values, *escaped]))
 
 
 @cache

@@ -34,7 +34,7 @@ from automcu.llm.client import Message
 from automcu.llm.conversation import Conversation, Transcript
 from automcu.llm.meter import Meter, Metered
 from automcu.llm.scripted import ScriptedLLM
-from automcu.messages import CardFacts, CardProse, RoundPlan
+from automcu.messages import CardFacts, CardProse, RecipeChoice, RoundPlan
 from automcu.proposal import ProposalItem, Proposer
 from automcu.proposers.random_search import RandomSearch
 from automcu.results import Deployment, EpochPoint, Evaluation, TestResult
@@ -61,6 +61,9 @@ class Misbehaving:
 
     act: Callable[[], None]
     marker: Path
+
+    def with_recipe(self, choice: RecipeChoice) -> "Misbehaving":
+        return self
 
     def train(
         self, network: Network, data: TrainingData, *, seed: int, seconds: float,

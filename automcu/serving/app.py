@@ -17,14 +17,18 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from automcu.serving.engine import Engine, LocalModel
+from automcu.serving.engine import Engine
 
 _BODY_LIMIT_BYTES = 1_000_000
 _POLL_SECONDS = 0.2
 _CLIENT_CLOSED = 499
 # Under a schema a small model fills up to half of its reply with line breaks and indentation, which JSON does not need.
 _COMPACT = [
-    ["\n" * breaks + " " * spaces, False] for breaks in range(3) for spaces in range(21) if (breaks, spaces) > (0, 1)
+    ["\n" * breaks + blank * blanks, False]
+    for breaks in range(3)
+    for blank in (" ", "\t")
+    for blanks in range(21)
+    if breaks or blanks > (blank == " ")
 ]
 
 
@@ -77,18 +81,17 @@ class ChatRequest(BaseModel):
         return asked
 
 
-def build_app(model: LocalModel, key: str) -> FastAPI:
-    """The endpoint of `model` for who sends `key` as a bearer token. The engine runs while the app does."""
-    engine: httpx.AsyncClient
+def build_app(engine: Engine, key: str) -> FastAPI:
+    """The endpoint of `engine` for who sends `key` as a bearer token; the engine is closed when the app ends."""
+    to_engine = httpx.AsyncClient(
+        base_url=engine.address, headers={"Authorization": f"Bearer {engine.key}"}, timeout=None, trust_env=False
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        nonlocal engine
-        loaded = Engine(model)
-        headers = {"Authorization": f"Bearer {loaded.key}"}
-        async with httpx.AsyncClient(base_url=loaded.address, headers=headers, timeout=None, trust_env=False) as engine:
+        async with to_engine:
             yield
-        loaded.close()
+        engine.close()
 
     def guard(request: Request) -> None:
         if not secrets.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {key}".encode()):
@@ -103,13 +106,13 @@ def build_app(model: LocalModel, key: str) -> FastAPI:
 
     @app.get("/v1/models", dependencies=[Depends(guard)])
     async def models() -> dict[str, object]:
-        return {"object": "list", "data": [{"id": model.name, "object": "model", "owned_by": "automcu"}]}
+        return {"object": "list", "data": [{"id": engine.model.name, "object": "model", "owned_by": "automcu"}]}
 
     @app.post("/v1/chat/completions", dependencies=[Depends(guard)])
     async def chat(request: Request) -> Response:
         asked = await _read(request)
-        sent = engine.build_request("POST", "/v1/chat/completions", json=asked.for_engine())
-        reply = await _unless_gone(request, engine.send(sent, stream=True))
+        sent = to_engine.build_request("POST", "/v1/chat/completions", json=asked.for_engine())
+        reply = await _unless_gone(request, to_engine.send(sent, stream=True))
         return StreamingResponse(_body(reply), reply.status_code, media_type=reply.headers["content-type"])
 
     return app

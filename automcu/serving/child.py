@@ -13,20 +13,20 @@ import uvicorn
 from automcu.child import Frame, serve
 from automcu.errors import InfraFailure
 from automcu.serving.app import build_app
-from automcu.serving.engine import LocalModel
+from automcu.serving.engine import Engine, LocalModel
 
 
 def _start(request: Frame) -> Frame:
     asked: dict[str, Any] = dict(request.header)
     weights = asked["weights"]
     model = LocalModel(None if weights is None else Path(weights), asked["threads"], asked["context_tokens"])
-    config = uvicorn.Config(build_app(model, asked["key"]), host="127.0.0.1", port=0, log_level="error", lifespan="on")
-    server = uvicorn.Server(config)
+    app = build_app(Engine(model), asked["key"])
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         if not thread.is_alive():
-            raise InfraFailure("the local model could not be started; see the lines above")
+            raise InfraFailure("the local model has no port to answer on; close other programs")
         time.sleep(0.02)
     return Frame({"port": server.servers[0].sockets[0].getsockname()[1]}, {})
 

@@ -56,6 +56,7 @@ class Engine:
     def __init__(self, model: LocalModel) -> None:
         import xllamacpp
 
+        self.model = model
         self.key = secrets.token_urlsafe()
         params = xllamacpp.CommonParams()
         params.model.path = str(model.require())
@@ -72,8 +73,8 @@ class Engine:
             self._server = xllamacpp.Server(params)
         except (RuntimeError, ValueError) as error:
             raise InfraFailure(
-                f"the local model {params.model.path} cannot be loaded ({error}); free memory or set llm.weights to a "
-                "GGUF file that llama.cpp can read"
+                f"the local model {params.model.path} cannot be loaded; free memory, or set llm.weights to a GGUF file "
+                "that llama.cpp can read"
             ) from error
         self.address: str = self._server.listening_address
 

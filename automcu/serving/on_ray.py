@@ -24,7 +24,7 @@ from ray.serve.exceptions import RayServeException
 
 from automcu.errors import InfraFailure
 from automcu.serving.app import build_app
-from automcu.serving.engine import LocalModel
+from automcu.serving.engine import Engine, LocalModel
 
 _REQUESTS_AT_ONCE = 32
 _START_SECONDS = 30.0
@@ -44,7 +44,7 @@ def serve_model(model: LocalModel, key: str) -> Iterator[str]:
     """The address of `model`, for who sends `key`, while the context lasts; see `serve_application`."""
 
     def build() -> FastAPI:  # Serve tells a function that makes an application from an application by its type
-        return build_app(model, key)
+        return build_app(Engine(model), key)
 
     deployment = serve.deployment(
         name="model", ray_actor_options=here(), max_ongoing_requests=_REQUESTS_AT_ONCE, logging_config=_LOGGING

@@ -14,7 +14,7 @@ _FINDINGS = (
     r'(?<=")(?:ram|flash|macs|latency) [\d,]+[^"\n]*(?=")',  # a violation with its changes
     r"(?<=^  )did not fit, RAM .*$",  # a parent on a menu
     r"(?<= \()(?:RAM|Flash|MACs) [^()\n]*(?=\)$)",  # what a network on a menu needs, or an edit adds
-    r"(?<= \()costs the same(?=\)$)",
+    r"(?<= \()costs the same[^()\n]*(?=\)$)",
     r"Nearest misses: .*$",
     r"(?<=, )which fit the limits unless it says too large(?=:$)",
     r"\brejected\b",

@@ -45,9 +45,10 @@ Focus = Literal["explore", "more_accuracy", "less_ram", "less_flash", "fewer_mac
 
 @dataclass(frozen=True, slots=True)
 class RoundRequest:
-    """To the supervisor: how the search stands before a round. Counts since the start; `time_left_quarters` and
-    `trainings_left` of the budget; `rounds_without_gain` rounds have passed without a better network;
-    `over_ram`, `over_flash`, `over_other` of the candidates since the last round broke that limit."""
+    """To the supervisor: how the search stands before a round. Counts since the start; `trainings_left` of the
+    budget; `rounds_without_gain` rounds have passed without a better network; `over_ram`, `over_flash`, `over_other` of
+    the candidates since the last round broke that limit. No time: code ends the search in time, and a replayed run,
+    which is faster, must ask what the recorded one did."""
 
     round: int
     proposed: int
@@ -59,7 +60,6 @@ class RoundRequest:
     over_ram: int
     over_flash: int
     over_other: int
-    time_left_quarters: int
     trainings_left: int
     most_proposals: int
 

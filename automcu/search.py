@@ -15,7 +15,6 @@ the infrastructure's.
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 from statistics import median
 from typing import Literal, Protocol
 
@@ -217,8 +216,6 @@ class Search:
             over_ram=broken["ram"],
             over_flash=broken["flash"],
             over_other=broken["macs"] + broken["latency"],
-            # No finer, so that a run that is replayed asks what the recorded one did.
-            time_left_quarters=max(0, ceil(4 * (1 - self._clock() / self._search_seconds))),
             trainings_left=self.limits.max_trained - self._counts["training begun"],
             most_proposals=most,
         )

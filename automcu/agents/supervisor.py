@@ -22,7 +22,7 @@ PLANS_KEPT = 6
 
 SYSTEM = """\
 You plan a search for small neural networks that must fit a microcontroller. In each round networks are proposed; \
-those that fit are trained. The goal is the highest accuracy before time and trainings run out.
+those that fit are trained. The goal is the highest accuracy before the trainings run out.
 Answer with one JSON object {"count": networks to propose, "focus": one of the foci, "stop": false, or true to end \
 the search, "reason": a few words} and nothing else."""
 
@@ -61,7 +61,7 @@ class SupervisorAgent(Role):
                 f"Best int8 validation accuracy: {best}; rounds without a better one: {request.rounds_without_gain}.",
                 f"Broke a limit since the last round: RAM {request.over_ram}, Flash {request.over_flash}, MACs or "
                 f"latency {request.over_other}.",
-                f"Left: {request.time_left_quarters} quarters of the time, {request.trainings_left} trainings.",
+                f"Left: {request.trainings_left} trainings.",
                 *(
                     f"Before round {asked.round} {asked.feasible} of {asked.proposed} fitted; you planned "
                     f"{plan.count}, {plan.focus}."

@@ -33,7 +33,6 @@ REQUESTS = st.builds(
     over_ram=COUNTS,
     over_flash=COUNTS,
     over_other=COUNTS,
-    time_left_quarters=st.integers(0, 4),
     trainings_left=COUNTS,
     most_proposals=st.integers(1, 20),
 )

@@ -1,6 +1,5 @@
 """From a typed configuration to agent roles and the language models behind them."""
 
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial

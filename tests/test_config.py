@@ -8,9 +8,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from automcu.architecture import Architecture
-from automcu.build import Judge, budget_of, gate_of, judge_of, limits_of, proposer_of, space_of
+from automcu.build import Judge, budget_of, gate_of, judge_of, limits_of, proposer_of, require_roles, space_of
+from automcu.build_agents import model_of, roles_asking, served_of, without_missing_model
 from automcu.config import RunConfig, read_config
 from automcu.errors import ConfigError
+from automcu.executors.blueprint import Shared
+from automcu.llm.endpoint import Endpoint
+from automcu.proposal import Proposer
 from tests import builders
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -24,6 +28,11 @@ def composed(*overrides: str) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def proposer(config: RunConfig) -> Proposer:
+    """The proposer, as if the model that the run serves were served."""
+    return proposer_of(config, Endpoint("tiny", "http://127.0.0.1:9/v1", "key"), Shared(None, None))
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_builds(experiment: str) -> None:
     config = read_config(composed(f"+experiment={experiment}"))
@@ -31,7 +40,7 @@ def test_every_experiment_builds(experiment: str) -> None:
     assert space.build(space.smallest()).output
     assert budget_of(config).ram_bytes <= config.board.ram_bytes
     assert limits_of(config).seconds == 60 * config.budget.minutes
-    assert proposer_of(config).name == "evolution"
+    assert proposer(config).name == ("hybrid" if experiment == "quickstart" else "evolution")
 
 
 OPTIONS = [
@@ -95,8 +104,32 @@ def test_a_board_without_ram_is_refused() -> None:
 
 
 def test_an_llm_proposer_without_an_llm_is_refused_with_the_remedy() -> None:
-    with pytest.raises(ConfigError, match="llm=openai_compatible"):
-        proposer_of(read_config(composed("proposer=llm")))
+    for kind in ("llm", "hybrid"):
+        with pytest.raises(ConfigError, match="add llm=local"):
+            proposer(read_config(composed(f"proposer={kind}")))
+
+
+def test_each_role_may_have_a_model_of_its_own() -> None:
+    config = read_config(composed("proposer=hybrid", "llm=deepseek", "agents=team", "+llm@agents.training.llm=openai"))
+    assert roles_asking(config) == ("proposal", "supervisor", "training", "evaluation", "deploy")
+    models = {role: getattr(model_of(config, role), "model", "") for role in roles_asking(config)}
+    assert models.pop("training") == "gpt-5-mini" and set(models.values()) == {"deepseek/deepseek-v3.2"}
+    require_roles(config)
+
+
+def test_a_run_serves_one_model_only() -> None:
+    config = read_config(composed("proposer=hybrid", "llm=local", "agents=team", "+llm@agents.deploy.llm=vllm"))
+    with pytest.raises(ConfigError, match="one model only"):
+        served_of(config)
+
+
+def test_a_local_model_that_is_not_installed_leaves_a_hybrid_to_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automcu.serving.engine.importlib.util.find_spec", lambda name: None)
+    config, why = without_missing_model(read_config(composed("+experiment=quickstart", "agents=team")))
+    assert "install automcu[local-llm]" in why
+    assert roles_asking(config) == () and proposer(config).name == "evolution"
+    with pytest.raises(ConfigError, match=r"automcu\[local-llm\]"):
+        without_missing_model(read_config(composed("proposer=llm", "llm=local")))
 
 
 @pytest.mark.parametrize("tier", ["auto", "planner", "tflm", "st_estimate", "stedgeai", "st_cloud"])

@@ -185,7 +185,7 @@ def test_a_whole_run_in_this_process(run) -> None:
         "feasibility.stedgeai=no-such-program",
     )  # fmt: skip
     assert result.code == 0, result.err
-    assert "no LLM is configured" in result.out and "int8 test accuracy" in result.out
+    assert "Language models: 1 to" in result.out and "int8 test accuracy" in result.out
     first = result.out.splitlines()[1]
     assert first.startswith("Fit is judged after int8 quantization by tier planner ") and "(auto: neither " in first
     assert f"Fit was{first.removeprefix('Fit is')}." in (result.folder / "summary.md").read_text()

@@ -269,7 +269,7 @@ def test_an_end_in_good_order_lets_candidates_finish_and_deploys_the_best(end: O
     search = Search(limits(), lambda: 0.0, plans=True)
     search.next_work(ROOM)
     search.record(Planned(RoundPlan(4, "explore", False, "")))
-    (train,) = feed(search, [1])
+    feed(search, [1])
     search.next_work(ROOM)
     search.record(end)
     assert search.stopped_by is not None and search.trouble is None

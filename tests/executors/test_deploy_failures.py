@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from automcu.agents.deploy import DeployAgent
+from automcu.agents.evaluation import EvaluationAgent
 from automcu.architecture import Task
 from automcu.board import Budget
 from automcu.board_table import load_board
@@ -25,8 +27,9 @@ from automcu.deploy.prover import Prover
 from automcu.deploy.toolchain.objects import ObjectCache
 from automcu.deploy.toolchain.toolchain import Image, Toolchain
 from automcu.deploy.toolchain.zig import ZigToolchain
+from automcu.executors.blueprint import RunEnd
 from automcu.executors.inline import run_inline
-from automcu.executors.steps import DeploymentRole
+from automcu.executors.steps import DeploymentRole, EvaluationRole
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Skipped
 from automcu.journal import Ended, Header, read_journal
 from automcu.results import Evaluation
@@ -34,7 +37,7 @@ from automcu.run_folder import RunFolder
 from automcu.search import Search
 from automcu.training.data import TrainingData
 from automcu.work import Evaluate
-from tests.contracts.executor import HEADER, LIMITS, QuickEvaluator, Run, blueprint
+from tests.contracts.executor import HEADER, LIMITS, QuickEvaluator, blueprint
 from tests.export.small import SMALL, SMALL_TFLITE, random_images
 
 BOARD = load_board("nucleo_f446re")
@@ -93,20 +96,20 @@ class FailingBoard:
             emulator.close()
 
 
-def run(deployer: Deployer, folder: Path) -> Run:
+def run(deployer: Deployer, folder: Path) -> RunEnd:
     """A whole run that deploys with `deployer`; its journal tells what it returned."""
     images, labels = random_images(SMALL, 3, 4), np.arange(4)
     data = TrainingData(images, labels, images, labels, tuple("01234"))
     made = replace(
         blueprint(),
-        make_evaluator=lambda data: Evaluator(),  # type: ignore[arg-type, return-value]
-        make_deployment=lambda data: DeploymentRole(deployer, data, TASK, BUDGET, {}, 2),
+        make_evaluation=lambda data, shared: EvaluationRole(Evaluator(), EvaluationAgent(None), BUDGET),  # type: ignore
+        make_deployment=lambda data, shared: DeploymentRole(deployer, DeployAgent(None), data, TASK, BUDGET, {}, 2),
     )
     ended = run_inline(made, LIMITS, HEADER, RunFolder(folder), data, lambda: 0.0, lambda line: None)
     replayed = Search(LIMITS, lambda: 0.0)
     events = [entry.event for entry in read_journal(folder / "journal.jsonl")]
     replayed.replay(event for event in events if not isinstance(event, Header | Ended))
-    assert replayed.finished == {number: end for number, end in ended[0].items() if not isinstance(end, Skipped)}
+    assert replayed.finished == {number: end for number, end in ended.finished.items() if not isinstance(end, Skipped)}
     return ended
 
 
@@ -122,7 +125,9 @@ def zig() -> ZigToolchain:
 @pytest.fixture(scope="module")
 def usual(zig: ZigToolchain, tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
     """How all candidates end where nothing fails."""
-    finished, _, trouble = run(deployer(zig, FailingBoard()), tmp_path_factory.mktemp("usual"))
+    ended = run(deployer(zig, FailingBoard()), tmp_path_factory.mktemp("usual"))
+    finished = ended.finished
+    trouble = ended.trouble
     assert trouble is None
     (deployed,) = [end for end in finished.values() if isinstance(end, Deployed)]
     measured = deployed.deployment.measurement
@@ -170,7 +175,10 @@ def pulled_out(after_bytes: int) -> Callable[[bytes], bytes]:
 def test_a_board_that_fails_leaves_the_winners_bundle_unverified(
     zig: ZigToolchain, usual: dict[int, str], board: FailingBoard, told: str, tmp_path: Path
 ) -> None:
-    finished, funnel, trouble = run(deployer(zig, board), tmp_path)
+    ended = run(deployer(zig, board), tmp_path)
+    finished = ended.finished
+    funnel = ended.funnel
+    trouble = ended.trouble
     assert trouble is None and funnel.failed == 0 and kinds(dict(finished)) == usual
     (deployed,) = [end for end in finished.values() if isinstance(end, Deployed)]
     assert deployed.deployment.measurement is None and told in deployed.deployment.unverified
@@ -190,7 +198,10 @@ def test_a_toolchain_that_fails_leaves_the_winners_bundle_with_the_model(
     os.chmod(program, 0o755)
     board = FailingBoard()
     broken = ZigToolchain(program=(str(program),), objects=ObjectCache(tmp_path / "objects"))
-    finished, funnel, trouble = run(deployer(broken, board), tmp_path / "run")
+    ended = run(deployer(broken, board), tmp_path / "run")
+    finished = ended.finished
+    funnel = ended.funnel
+    trouble = ended.trouble
     assert trouble is None and funnel.failed == 0 and kinds(dict(finished)) == usual
     (deployed,) = [end for end in finished.values() if isinstance(end, Deployed)]
     assert "zig 0.0.0 ended with status" in deployed.deployment.unverified and not board.opened
@@ -213,7 +224,10 @@ def test_a_network_that_hangs_the_board_fails_and_the_next_best_is_deployed(
         board.flash = hang_first  # type: ignore[assignment]
     else:
         board.line = hang_first
-    finished, funnel, trouble = run(deployer(zig, board), tmp_path)
+    ended = run(deployer(zig, board), tmp_path)
+    finished = ended.finished
+    funnel = ended.funnel
+    trouble = ended.trouble
     assert trouble is None and funnel.deployed == 1 and funnel.failed == 1 and len(board.opened) == 2
     (failed,) = [end for end in finished.values() if isinstance(end, Failed)]
     assert (failed.stage, failed.cause) == ("deploy", "candidate") and "does not answer" in failed.message

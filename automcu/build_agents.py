@@ -62,13 +62,17 @@ def without_missing_model(config: RunConfig) -> tuple[RunConfig, str]:
     except ConfigError as error:
         if not isinstance(config.proposer, HybridConfig):
             raise
-        evolution = EvolutionConfig(kind="evolution", population=16, tournament=8)
-        by_code: dict[str, object] = {
-            role: getattr(config.agents, role).model_copy(update={"by": "code"}) for role in _ADVISORS
-        }
-        agents = config.agents.model_copy(update=by_code)
-        return config.model_copy(update={"proposer": evolution, "agents": agents}), str(error)
+        return by_code(config), str(error)
     return config, ""
+
+
+def by_code(config: RunConfig) -> RunConfig:
+    """The same run without a language model: evolution proposes, and code fills the other roles."""
+    evolution = EvolutionConfig(kind="evolution", population=16, tournament=8)
+    roles: dict[str, object] = {
+        role: getattr(config.agents, role).model_copy(update={"by": "code"}) for role in _ADVISORS
+    }
+    return config.model_copy(update={"proposer": evolution, "agents": config.agents.model_copy(update=roles)})
 
 
 def served_of(config: RunConfig) -> LocalConfig | VllmConfig | None:

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automcu.errors import AutoMCUError
+from automcu.errors import AutoMCUError, InfraFailure
 from automcu.redaction import redacted
 from automcu.run_folder import RunFolder
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from automcu.config import RunConfig
     from automcu.executors.blueprint import RunEnd
     from automcu.journal import Header
+    from automcu.llm.endpoint import Endpoint
     from automcu.search import Funnel
     from automcu.training.data import TrainingData
 
@@ -131,13 +132,12 @@ def _drive(
     began: float,
 ) -> "RunEnd":
     from automcu import build
-    from automcu.build_agents import serving
 
     limits = build.limits_of(config)
     if config.cluster.kind == "inline":
         from automcu.executors.inline import run_inline
 
-        with serving(config, on_ray=False) as endpoint:
+        with _served(config, on_ray=False) as (config, endpoint):
             blueprint = build.blueprint_of(config, judge, provenance, endpoint)
             return run_inline(blueprint, limits, header, files, data, lambda: time.monotonic() - began, say)
     from automcu.actors import cluster
@@ -153,9 +153,27 @@ def _drive(
             object_store_bytes=config.cluster.object_store_mb * 1_000_000,
             boards={config.board.name: 1},
         )
-    with serving(config, on_ray=True) as endpoint:
+    with _served(config, on_ray=True) as (config, endpoint):
         blueprint = build.blueprint_of(config, judge, provenance, endpoint)
         return run_on_ray(blueprint, limits, header, files.path, data, began=began, say=say)
+
+
+@contextmanager
+def _served(config: "RunConfig", *, on_ray: bool) -> "Iterator[tuple[RunConfig, Endpoint | None]]":
+    """The endpoint of the model that the run serves, if it does, and the run's configuration: without a model where a
+    hybrid's does not start."""
+    from automcu.build_agents import by_code, serving
+
+    with ExitStack() as stack:
+        endpoint = None
+        try:
+            endpoint = stack.enter_context(serving(config, on_ray=on_ray))
+        except InfraFailure as error:
+            if config.proposer.kind != "hybrid":
+                raise
+            say(f"Proposals come from code alone: {error}")
+            config = by_code(config)
+        yield config, endpoint
 
 
 def _announce(config: "RunConfig", folder: Path) -> None:

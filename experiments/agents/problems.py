@@ -27,6 +27,9 @@ from automcu.training.trainer import TorchTrainer
 from automcu.training.weights import parameter_count
 
 BOARD = "nucleo_l010rb"
+"""18 KiB of RAM and 128 KiB of Flash for the network."""
+SMALL_BOARD = "nucleo_l011k4"
+"""1.5 KiB of RAM and 16 KiB of Flash: also for images of 8 x 8 most random networks are too large."""
 ALL = 10**9
 NASBENCH_BUDGET = Budget(512 * 1024, 2 * 1024 * 1024, None)
 """Every cell of NAS-Bench-201 fits: there, only accuracy is searched."""
@@ -37,10 +40,8 @@ _TRAINING_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A search to be run: `batch` proposals a round until there were `proposals` new ones or `trainings` were done.
-
-    `accuracy` says what a network is worth, a share: looked up, trained, or a stand-in; the names of `kinds` say which.
-    """
+    """A search to be run, until there were `proposals` different ones. `accuracy` says what a network is worth (share):
+    looked up, trained, or a stand-in, see `KINDS`."""
 
     name: str
     space: Space
@@ -50,9 +51,7 @@ class Problem:
     cost: Cost
     gate: Gate
     accuracy: Callable[[Architecture], float]
-    batch: int
     proposals: int
-    trainings: int
 
 
 def problem(name: str, seed: int, data: Path) -> Problem:
@@ -69,7 +68,7 @@ def _sizes(name: str, seed: int, data: Path) -> Problem:
         return parameters / (parameters + 20_000)
 
     space = make_space("mcu_cnn", task.input_shape, task.class_count)
-    return _on_board(name, space, task, accuracy, batch=4, proposals=12, trainings=12)
+    return _on_board(name, BOARD, space, task, accuracy, 12)
 
 
 def _trained(name: str, seed: int, data: Path) -> Problem:
@@ -80,7 +79,7 @@ def _trained(name: str, seed: int, data: Path) -> Problem:
         return _train(architecture, seed)
 
     space = make_space("mcu_cnn", task.input_shape, task.class_count)
-    return _on_board(name, space, task, accuracy, batch=4, proposals=48, trainings=12)
+    return _on_board(name, SMALL_BOARD, space, task, accuracy, 16)
 
 
 def _nasbench201(name: str, seed: int, data: Path) -> Problem:
@@ -101,7 +100,7 @@ def _nasbench201(name: str, seed: int, data: Path) -> Problem:
         return known[space.cell(architecture)]
 
     gate = Gate(space, NASBENCH_BUDGET, [tier])
-    return Problem(name, space, task, NASBENCH_BUDGET, "hidden", cost, gate, accuracy, 4, 24, 24)
+    return Problem(name, space, task, NASBENCH_BUDGET, "hidden", cost, gate, accuracy, 24)
 
 
 KINDS: Mapping[str, Callable[[str, int, Path], Problem]] = {
@@ -120,23 +119,16 @@ def accuracies(data: Path, column: str) -> Mapping[Cell, float]:
 
 
 def _on_board(
-    name: str,
-    space: Space,
-    task: Task,
-    accuracy: Callable[[Architecture], float],
-    *,
-    batch: int,
-    proposals: int,
-    trainings: int,
+    name: str, board_name: str, space: Space, task: Task, accuracy: Callable[[Architecture], float], proposals: int
 ) -> Problem:
-    board = load_board(BOARD)
+    board = load_board(board_name)
     budget, tier = Budget(ALL, ALL, None).on(board), PlannerTier(kernel_set_for(board.core))
 
     def cost(architecture: Architecture) -> FeasibilityReport:
         return tier.report(lower(space.build(architecture)), _no_file)
 
     gate = Gate(space, budget, [tier])
-    return Problem(name, space, task, budget, board.name, cost, gate, accuracy, batch, proposals, trainings)
+    return Problem(name, space, task, budget, board.name, cost, gate, accuracy, proposals)
 
 
 @cache

@@ -32,7 +32,7 @@ _SHOWN = (
     "llm:architecture local",
 )
 _TITLES = {
-    "digits_trained": "digits on nucleo_l010rb, trained",
+    "digits_trained": "digits on nucleo_l011k4, trained",
     "nasbench201": "NAS-Bench-201, names hidden",
     "cifar10": "cifar10 on nucleo_l010rb, stand-in for accuracy",
 }

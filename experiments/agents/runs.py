@@ -34,10 +34,12 @@ from automcu.work import (
     Work,
 )
 from experiments.agents.control import Unfounded
-from experiments.agents.local import LocalModel
+from experiments.agents.local import LocalLLM
 from experiments.agents.policies import POLICIES, menu_of
 from experiments.agents.problems import Problem
 
+BATCH = 4
+"""Proposals asked for at once. A run asks for 8, of which a menu of 12 lines leaves 6: hardly a choice."""
 MAX_TOKENS = 1_024
 """Of a reply. What a model has written by then counts; small models write on."""
 WARM_START = 8
@@ -118,7 +120,7 @@ def proposer_of(method: Method, problem: Problem, seed: int) -> tuple[Proposer, 
     code = RegularizedEvolution(space, seed)
     if method.proposer == "evolution":
         return code, None
-    llm: LLM = LocalModel(seed) if method.model == "local" else ScriptedLLM(POLICIES[method.model](seed), method.model)
+    llm: LLM = LocalLLM(seed) if method.model == "local" else ScriptedLLM(POLICIES[method.model](seed), method.model)
     watched = Watched(llm if method.told else Unfounded(llm))
     conversation = Conversation("proposal", watched, Transcript(0), max_tokens=MAX_TOKENS)
     kind, _, mode = method.proposer.partition(":")
@@ -134,7 +136,7 @@ def proposer_of(method: Method, problem: Problem, seed: int) -> tuple[Proposer, 
 def run(method: Method, problem: Problem, seed: int, most_rounds: int = 40) -> list[Row]:
     """The rows of one run. A model that fails three rounds in a row ends it, as in a run without a fallback."""
     proposer, watched = proposer_of(method, problem, seed)
-    limits = Limits(1e9, problem.proposals, problem.trainings, problem.batch, lookahead=1, finish_share=0.1, attempts=1)
+    limits = Limits(1e9, problem.proposals, problem.proposals, BATCH, lookahead=1, finish_share=0.1, attempts=1)
     search, rows, candidates = Search(limits, lambda: 0.0), list[Row](), list[Row]()
     rounds, findings, best = 0, 0, 0.0
     while work := _next(search):

@@ -7,6 +7,7 @@ quoted string of every prompt; messages keep their form and rules; nothing is op
 
 import json
 import os
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from automcu.agents.supervisor import SupervisorAgent
 from automcu.agents.supervisor import refusal as plan_refusal
 from automcu.agents.training import TrainingAgent
 from automcu.agents.words import MAX_CHARS
-from automcu.architecture import Task
+from automcu.architecture import Candidate, Task
 from automcu.board import Budget, Violation
 from automcu.errors import AutoMCUError, ConfigError
 from automcu.exchange import Role
@@ -34,9 +35,8 @@ from automcu.llm.client import Message
 from automcu.llm.conversation import printable
 from automcu.llm.scripted import ScriptedLLM
 from automcu.messages import LINE_CHARS, CandidateNote, RecipeRequest, RoundPlan, decode, encode, one_line
+from automcu.proposal import InvalidProposal, Proposal
 from automcu.proposers import prompt
-from automcu.proposers.llm import read_proposals
-from automcu.spaces import make_space
 from automcu.training.data import load_test, load_training
 from tests import builders
 from tests.agents.scripts import conversation
@@ -44,6 +44,7 @@ from tests.agents.test_deploy import FACTS
 from tests.agents.test_supervisor import FRESH
 from tests.agents.test_training import WELL
 from tests.injection_corpus import CORPUS, OBJECTS
+from tests.proposers.asked import CNN, llm_proposer
 
 NEUTRAL = "plain"
 BUDGET = Budget(64_000, 128_000, 15_000_000)
@@ -125,19 +126,26 @@ def skeleton(shown: str) -> list[str]:
 
 
 def proposal_prompt(planted: str) -> str:
-    """What the proposal agent reads when everything foreign is `planted`."""
+    """What the proposal agent reads, in both modes, when everything foreign is `planted`."""
     task = Task(planted, planted, (32, 32, 3), 10, planted)
-    space = make_space("mcu_cnn", task.input_shape, task.class_count)
     report = replace(builders.report(), binding_layer=planted, heaviest_layer=planted, busiest_layer=planted)
     note = CandidateNote(3, "capacity", "larger", one_line(planted[:LINE_CHARS]))
-    history = prompt.History()
-    history.add(Rejected(builders.candidate(1), report, (Violation("ram", 64_000, 99_000, planted, planted),)))
-    history.add(Failed(builders.candidate(2), "check", "candidate", planted))
-    history.add(Evaluated(builders.candidate(3), report, builders.trial(), builders.evaluation(), note))
-    messages = prompt.round_prompt(
-        task, BUDGET, planted, space.describe(), builders.architecture(1), history, duplicates=0, count=4
-    )
-    return "\n".join(message.content for message in messages)
+    rng = random.Random(0)
+    known = [Candidate(number, CNN.random(rng), planted) for number in (1, 2, 3)]
+    told = ""
+    for mode in ("architecture", "edit"):
+        llm = ScriptedLLM([])
+        proposer = llm_proposer(llm, CNN, mode, task=task, budget=BUDGET, board_name=planted)
+        proposer.observe(
+            [
+                Rejected(known[0], report, (Violation("ram", 64_000, 99_000, planted, planted),)),
+                Failed(known[1], "check", "candidate", planted),
+                Evaluated(known[2], report, builders.trial(), builders.evaluation(), note),
+            ]
+        )
+        list(proposer.propose(4, RoundPlan(4, "less_ram", False, one_line(planted[:LINE_CHARS]))))
+        told += "\n".join(message.content for asked in llm.asked for message in asked) + "\n"
+    return told
 
 
 def drive(planted: str) -> dict[Role, ScriptedLLM]:
@@ -213,12 +221,15 @@ def test_without_quoting_planted_text_would_get_out(monkeypatch: pytest.MonkeyPa
 
 @corpus
 def test_proposals_that_obey_are_architectures_of_the_space_or_nothing(text: str) -> None:
-    space = make_space("mcu_cnn", (32, 32, 3), 10)
-    valid, invalid = read_proposals(space, obedient(text, proposals=[text])([Message("user", text)]), 4)
-    for architecture in valid:
-        space.build(architecture)
-    assert valid or invalid
-    assert all(fault.reason.isprintable() for fault in invalid)
+    policy = obedient(text, proposals=[text], choices=[text])
+    for mode in ("architecture", "edit"):
+        items = list(llm_proposer(ScriptedLLM(policy), CNN, mode).propose(4))
+        for item in items:
+            if isinstance(item, Proposal):
+                CNN.build(item.architecture)
+            if isinstance(item, InvalidProposal):
+                assert item.reason.isprintable()
+        assert any(isinstance(item, Proposal) for item in items)  # by code, where the model gave none
 
 
 # intake

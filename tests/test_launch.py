@@ -13,6 +13,8 @@ import pytest
 
 from automcu import launch
 from automcu.journal import Ended, Header, read_journal
+from automcu.proposal import Proposal
+from automcu.work import Exchanged, Proposed
 from tests.graph.shared_models import shared
 
 DATA = Path(os.environ.get("AUTOMCU_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -200,7 +202,11 @@ def test_a_whole_run_in_this_process(run) -> None:
     assert (result.folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((result.folder / "run.json").read_text())["exit_code"] == 0
     assert result.events[-1] == Ended(0, "")
-    assert len(table) == sum("Proposal(" in repr(event) for event in result.events)
+    offers = [event.item.architecture for event in result.events if isinstance(event, Proposed)
+              and isinstance(event.item, Proposal)]  # fmt: skip
+    assert [row["architecture"] for row in table] == list(dict.fromkeys(offer.text for offer in offers))
+    asked = [event.exchange for event in result.events if isinstance(event, Exchanged)]
+    assert asked and all(exchange.tokens_in > 100 and exchange.tokens_out > 0 for exchange in asked)
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ from automcu.feasibility.gate import judge
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.finished import Finished, Rejected, Stopped
 from automcu.graph.lowering import lower
+from automcu.llm.reply import MalformedReply, json_object
 from automcu.proposal import Proposal
 from automcu.proposers.evolution import RegularizedEvolution
-from automcu.proposers.llm import read_proposals
 from automcu.proposers.random_search import RandomSearch
 from automcu.spaces.mcu_cnn.description import read
 from automcu.spaces.space import Space
@@ -86,7 +86,7 @@ def reply_offers(space: Space, seed: int, count: int) -> list[Offer]:
 
 
 def _offers_of(space: Space, reply: Reply) -> Iterator[Offer]:
-    valid, invalid = read_proposals(space, reply.text, ENTRIES)
+    valid, invalid = _read(space, reply.text)
     architectures = iter(valid)
     for entry in reply.entries:
         if reply.readable and _allowed(space, entry):
@@ -96,6 +96,21 @@ def _offers_of(space: Space, reply: Reply) -> Iterator[Offer]:
     lost = 0 if reply.readable else len(reply.entries)
     if next(architectures, None) is not None or len(valid) + max(len(invalid), lost) != len(reply.entries):
         raise AssertionError(f"a reply of kind {reply.kind} was read otherwise than its entries are")
+
+
+def _read(space: Space, text: str) -> tuple[list[Architecture], list[str]]:
+    """The architectures of a whole reply, and why the others are none."""
+    try:
+        entries = json_object(text, "proposals")["proposals"]
+    except MalformedReply as error:
+        return [], [str(error)]
+    valid, invalid = list[Architecture](), list[str]()
+    for entry in entries if isinstance(entries, list) else [entries]:
+        try:
+            valid.append(space.parse(entry))
+        except InvalidArchitecture as error:
+            invalid.append(str(error))
+    return valid[:ENTRIES], invalid
 
 
 def _readable(entry: object) -> bool:

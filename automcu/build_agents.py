@@ -166,7 +166,8 @@ def expected_of(config: RunConfig, limits: Limits, proposal_prompt_chars: int) -
                 role,
                 name,
                 *expected_calls(role, limits, *pace),
-                chars + config.agents.memory_chars,
+                chars,
+                config.agents.memory_chars,
                 getattr(config.agents, role).max_tokens,
                 price,
             )

@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 ONE_IN = 10
 """The estimate's upper end holds while at least one proposal in so many fits."""
 _CHARS_PER_TOKEN = 4.0, 3.0  # of English, and of JSON, which has more tokens a character
-_REPLY_SHARE = 0.1, 1.0  # of the longest reply allowed
+_REPLY_SHARE = 0.02, 1.0  # of the longest reply allowed: picks from a menu are short
 _PROMPT_GROWTH = 1.0, 2.0  # prompts hold what was tried, in a compact form
 _STAGE_NAMES: Mapping[Stage, str] = {
     "propose": "proposing",
@@ -32,13 +32,15 @@ _STAGE_NAMES: Mapping[Stage, str] = {
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What a role may ask of its model in a run: from `least_calls` to `most_calls`, of which the first has a prompt of
-    `prompt_chars` characters, and a reply of each at most `max_tokens`. `price` is None when it is unknown."""
+    `prompt_chars` characters; later ones may hold `memory_chars` of earlier turns as well. A reply is at most
+    `max_tokens` long. `price` is None when it is unknown."""
 
     role: Role
     model: str
     least_calls: int
     most_calls: int
     prompt_chars: int
+    memory_chars: int
     max_tokens: int
     price: Price | None
 
@@ -91,7 +93,7 @@ def _tokens(one: Expected) -> tuple[tuple[float, float], tuple[float, float]]:
     """Tokens in and out of a role, at least and at most."""
     least, most = (
         (
-            calls * one.prompt_chars * _PROMPT_GROWTH[end] / _CHARS_PER_TOKEN[end],
+            calls * (one.prompt_chars * _PROMPT_GROWTH[end] + one.memory_chars * end) / _CHARS_PER_TOKEN[end],
             calls * one.max_tokens * _REPLY_SHARE[end],
         )
         for end, calls in enumerate((one.least_calls, one.most_calls))

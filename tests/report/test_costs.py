@@ -101,10 +101,10 @@ def test_a_hybrid_asks_for_its_start_and_after_each_stagnation() -> None:
 
 def test_the_estimate_is_one_line_with_a_range_and_the_caps() -> None:
     price = Price(2.8e-07, 4.2e-07)
-    proposal = Expected("proposal", "deepseek/deepseek-chat", 2, 30, 6_000, 4_096, price)
-    plan = Expected("supervisor", "deepseek/deepseek-chat", 2, 15, 1_200, 200, price)
+    proposal = Expected("proposal", "deepseek/deepseek-chat", 2, 30, 6_000, 0, 4_096, price)
+    plan = Expected("supervisor", "deepseek/deepseek-chat", 2, 15, 1_200, 3_000, 200, price)
     assert estimate([proposal, plan], None, 1.0) == (
-        "Language models: 4 to 45 calls of deepseek/deepseek-chat, about 4,500 to 260,000 tokens, USD 0.0014 to 0.09, "
+        "Language models: 4 to 45 calls of deepseek/deepseek-chat, about 3,800 to 270,000 tokens, USD 0.0011 to 0.094, "
         "while one proposal in 10 fits; never more than USD 1 (budget.usd)"
     )
     local = replace(plan, model="smollm2", price=None)

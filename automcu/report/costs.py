@@ -47,7 +47,7 @@ class Expected:
 
 def expected_calls(role: Role, limits: Limits, warm_start: int = 0, patience: int = 0) -> tuple[int, int]:
     """At least and at most how many calls a role makes in a whole run: at least when every proposal fits, at most when
-    one in `ONE_IN` does and each round needs its repair. A hybrid's model makes the first `warm_start` proposals and is
+    one in `ONE_IN` does and each reply needs its repair. A hybrid's model makes the first `warm_start` proposals and is
     asked again after `patience` trained candidates without gain; 0 is no hybrid."""
     trained = limits.max_trained
     least = ceil(trained / limits.batch)
@@ -59,11 +59,13 @@ def expected_calls(role: Role, limits: Limits, warm_start: int = 0, patience: in
         case "proposal":
             return least, 2 * most
         case "supervisor":
-            return least, most
-        case "training" | "evaluation":
-            return 1, trained
+            return least, 2 * most
+        case "training":  # also for the candidates that wait for a trial in vain
+            return 1, 2 * (trained + limits.lookahead)
+        case "evaluation":
+            return 1, 2 * trained
         case _:
-            return 1, 1
+            return 1, 2
 
 
 def estimate(expected: Sequence[Expected], tokens_cap: int | None, usd_cap: float | None) -> str:

@@ -1,7 +1,7 @@
 """From a typed configuration to agent roles and the language models behind them."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from automcu.agents.intake import Intake
@@ -36,6 +36,7 @@ from automcu.serving.local import serve_local
 
 _ADVISORS: tuple[Role, ...] = ("supervisor", "training", "evaluation", "deploy")
 _ADVISOR_PROMPT_CHARS = 2_000
+_INTAKE_TOKENS = 800
 
 
 def model_of(config: RunConfig, role: Role) -> LLMConfig:
@@ -115,7 +116,7 @@ def conversation_of(config: RunConfig, role: Role, endpoint: Endpoint | None, sh
     asked = getattr(config.agents, role)
     if isinstance(asked, AdvisorConfig) and asked.by == "code":
         return None
-    llm = _llm_of(config, role, endpoint)
+    llm = _llm_of(model_of(config, role), role, config.seed, endpoint)
     return Conversation(
         role,
         llm if shared.meter is None else Metered(llm, shared.meter),
@@ -135,9 +136,16 @@ def training_agent_of(config: RunConfig, endpoint: Endpoint | None, shared: Shar
     return TrainingAgent(conversation_of(config, "training", endpoint, shared))
 
 
-def intake_of(config: RunConfig) -> Intake:
-    """The intake agent, for what comes before a run: nothing is served yet."""
-    return Intake(conversation_of(config, "intake", None, Shared(None, None)))
+@contextmanager
+def intake_with(llm: LLMConfig) -> Iterator[Intake]:
+    """The intake agent with a model of its own; one on this machine is served while the context lasts. Raises
+    `ConfigError` when there can be none."""
+    with ExitStack() as stack:
+        endpoint = None
+        if isinstance(llm, LocalConfig):
+            endpoint = stack.enter_context(serve_local(_local(llm), on_ray=False))
+        model = _llm_of(llm, "intake", 0, endpoint)
+        yield Intake(Conversation("intake", model, Transcript(0), max_tokens=_INTAKE_TOKENS))
 
 
 def meter_of(config: RunConfig) -> Meter:
@@ -175,8 +183,8 @@ def expected_of(config: RunConfig, limits: Limits, proposal_prompt_chars: int) -
     return expected
 
 
-def _llm_of(config: RunConfig, role: Role, endpoint: Endpoint | None) -> LLM:
-    match model_of(config, role):
+def _llm_of(asked: LLMConfig, role: Role, seed: int, endpoint: Endpoint | None) -> LLM:
+    match asked:
         case NoLLMConfig():
             raise ConfigError(
                 f"the {role} agent needs a language model; add llm=local, or llm=deepseek or another of conf/llm, or "
@@ -191,14 +199,14 @@ def _llm_of(config: RunConfig, role: Role, endpoint: Endpoint | None) -> LLM:
             from automcu.llm.replay import ReplayLLM
 
             return ReplayLLM(role, exchanges_of(run / "journal.jsonl", role), strict=strict)
-        case LiteLLMConfig() as asked:
+        case LiteLLMConfig():
             from automcu.llm.fallbacks import Fallbacks
             from automcu.llm.litellm_client import LiteLLMClient
 
             client = partial(
                 LiteLLMClient,
                 temperature=asked.temperature,
-                seed=config.seed,
+                seed=seed,
                 timeout_s=asked.timeout_seconds,
                 deadline_s=asked.deadline_seconds,
                 attempts=asked.attempts,
@@ -208,7 +216,7 @@ def _llm_of(config: RunConfig, role: Role, endpoint: Endpoint | None) -> LLM:
                 for model in (asked, *asked.fallbacks)
             ]
             return Fallbacks(models) if asked.fallbacks else models[0]
-        case LocalConfig() | VllmConfig() as asked:
+        case LocalConfig() | VllmConfig():
             if endpoint is None:
                 raise ConfigError(f"llm={asked.kind} is served to a search only; use a hosted model, or none")
             from automcu.llm.litellm_client import LiteLLMClient
@@ -218,7 +226,7 @@ def _llm_of(config: RunConfig, role: Role, endpoint: Endpoint | None) -> LLM:
                 api_base=endpoint.api_base,
                 key=endpoint.key,
                 temperature=asked.temperature,
-                seed=config.seed,
+                seed=seed,
                 timeout_s=asked.timeout_seconds,
                 deadline_s=asked.deadline_seconds,
                 attempts=asked.attempts,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from automcu.agents.intake import Intake
     from automcu.architecture import Shape
     from automcu.check import Judged, Model
     from automcu.messages import Point
@@ -162,6 +163,7 @@ def _parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     intake.add_argument("words", metavar="WORDS", help='such as "CIFAR-10 on a NUCLEO-F446RE with 64 KB of RAM"')
+    intake.add_argument("--llm", metavar="NAME", help="a model of conf/llm, asked about what rules leave open")
     intake.add_argument("--json", action="store_true", help="print one JSON object, and ask nothing")
     intake.set_defaults(run=_intake)
 
@@ -352,9 +354,22 @@ def _verify(asked: Namespace) -> tuple[int, Iterable[str]]:
 
 def _intake(asked: Namespace) -> tuple[int, Iterable[str]]:
     from automcu.agents.intake import Intake
+
+    if asked.llm is None:
+        return _taken_in(Intake(), asked)
+    from automcu.build_agents import intake_with
+    from automcu.config import read_llm
+
+    with intake_with(read_llm(asked.llm)) as intake:
+        taken = _taken_in(intake, asked)
+        for notice in intake.notices():
+            print(f"automcu: {notice.text}", file=sys.stderr)
+    return taken
+
+
+def _taken_in(intake: "Intake", asked: Namespace) -> tuple[int, Iterable[str]]:
     from automcu.report.intake import json_brief, text_brief, text_point
 
-    intake = Intake()
     answers: dict[Point, str] = {}
     brief = intake.read(asked.words)
     if not asked.json and sys.stdin.isatty():

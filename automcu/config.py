@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -16,6 +17,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    TypeAdapter,
     ValidationError,
 )
 
@@ -27,6 +29,7 @@ from automcu.feasibility.choice import Runtime, TierName
 from automcu.proposers.forms import Mode
 from automcu.training.recipe import Recipe
 
+_LLMS = Path(__file__).parent.parent / "conf" / "llm"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -192,7 +195,6 @@ class AgentsConfig(_Section):
 
     context: Literal["isolated", "shared"]
     memory_chars: NonNegativeInt
-    intake: AdvisorConfig
     supervisor: AdvisorConfig
     proposal: RoleConfig
     training: AdvisorConfig
@@ -303,3 +305,23 @@ def read_config(composed: Mapping[str, Any]) -> RunConfig:
         raise ConfigError(
             f"configuration key {path}: {first['msg'].lower()}, not {first['input']!r}; correct it"
         ) from None
+
+
+def read_llm(name: str) -> LLMConfig:
+    """The model of `conf/llm/NAME.yaml`, read without Hydra. Raises `ConfigError` when there is none that is whole."""
+    known = sorted(path.stem for path in _LLMS.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"no model is named {name!r:.60}; choose one of: {', '.join(known)}")
+    try:
+        read: LLMConfig = TypeAdapter(LLMConfig).validate_python(yaml.safe_load((_LLMS / f"{name}.yaml").read_text()))
+    except ValidationError as error:
+        raise ConfigError(
+            f"conf/llm/{name}.yaml is not whole ({_key(error)}); complete a copy of it under a name of its own"
+        ) from None
+    if "???" in str(read):
+        raise ConfigError(f"conf/llm/{name}.yaml leaves a value open; complete a copy of it under a name of its own")
+    return read
+
+
+def _key(error: ValidationError) -> str:
+    return ".".join(map(str, error.errors()[0]["loc"][1:]))

@@ -111,3 +111,23 @@ def test_no_heavy_import() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert run("--help").stdout.count("intake") >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "told_what"),
+    [
+        ("nosuch", "no model is named 'nosuch'; choose one of: anthropic, deepseek"),
+        ("../task/digits", "no model is named '../task/digits'"),
+        ("openai_compatible", "leaves a value open"),
+        ("vllm", "served to a search only"),
+        ("none", "needs a language model"),
+    ],
+)
+def test_a_model_that_cannot_be_asked_is_refused(capsys: Capture, name: str, told_what: str) -> None:
+    assert told_what in refused(capsys, "intake", WORDS, "--llm", name)
+
+
+def test_a_model_without_its_key_leaves_the_reading_to_code(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEEPSEEK_API_KEY", raising=False)
+    code, text = told(capsys, "intake", WORDS, "--llm", "deepseek")
+    assert code == 0 and text.splitlines()[-1].startswith("Run it: python -m automcu.launch task=cifar10")

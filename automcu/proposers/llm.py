@@ -94,9 +94,8 @@ class LLMProposer:
         asked = yield from self._ask(count, plan)
         if asked.new:
             if self._failures:
-                stood_in = (
-                    f" after {self._replaced} rounds in which {self._fallback.name} did" if self._fallback else ""
-                )
+                rounds = "a round" if self._replaced == 1 else f"{self._replaced} rounds"
+                stood_in = f" after {rounds} in which {self._fallback.name} did" if self._fallback else ""
                 yield Notice(f"The LLM {model} proposes again{stood_in}.")
             self._failures = self._replaced = 0
             return

@@ -141,6 +141,12 @@ def test_it_comes_back_and_says_so() -> None:
         f"The LLM scripted proposes again after {PATIENCE + REST} rounds in which random did."
     ]
     assert not of_type(list(subject.propose(1)), Notice)
+    broken[0] = True
+    list(subject.propose(1))
+    broken[0] = False
+    assert [item.text for item in subject.propose(1) if isinstance(item, Notice)] == [
+        "The LLM scripted proposes again after a round in which random did."
+    ]
 
 
 def test_duplicates_pass_for_the_search_to_count_and_the_model_is_told() -> None:

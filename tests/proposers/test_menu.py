@@ -15,6 +15,7 @@ from automcu.finished import Evaluated, Finished, Rejected, Skipped
 from automcu.llm.scripted import ScriptedLLM
 from automcu.messages import CandidateNote, Focus, RoundPlan
 from automcu.proposal import InvalidProposal, Notice, Proposal
+from automcu.proposers.forms import gap_of
 from automcu.proposers.history import History
 from automcu.proposers.menu import EDITS, STARTS, Cost, Menu, MenuMaker
 from automcu.proposers.prompt import short
@@ -114,6 +115,32 @@ def test_a_focus_brings_the_edits_that_serve_it(focus: Focus, figure: str) -> No
     with_focus = [serving(made(archive(), focus=focus, seed=seed)) for seed in range(6)]
     without = [serving(made(archive(), seed=seed)) for seed in range(6)]
     assert mean(with_focus) > mean(without) + 1
+
+
+def test_a_limit_in_focus_brings_the_nearest_network_that_broke_it_and_the_best() -> None:
+    misses = [rejected(number, network) for number, network in enumerate(drawn(False), 11)]
+    over_ram = [miss for miss in misses if "ram" in {violation.resource for violation in miss.violations}]
+    nearest = min(over_ram, key=lambda miss: sum(v.over / v.limit for v in miss.violations))
+    parents = made([*archive(), *misses], focus="less_ram").parents
+    assert [parent.candidate.id for parent in parents] == [nearest.candidate.id, 4]
+    assert [parent.accuracy for parent in parents] == [None, 0.4]
+    assert all(parent.accuracy for parent in made([*archive(), *misses], focus="more_accuracy").parents)
+
+
+def test_beside_the_best_any_niche_has_its_turn_and_any_gap_when_niches_are_to_be_filled() -> None:
+    points = [grid(*[number] * 8) for number in (1, 3, 5, 7)]
+    ends = [measured(number, point, number / 10) for number, point in enumerate(points, 1)]
+    history = History(BUDGET)
+    for end in ends:
+        history.add(end)
+    known = {end.candidate.id for end in history.niches.members}
+    assert len(known) > 2
+    pairs = [made(ends, BUDGET, GRID, seed=seed).parents for seed in range(30)]
+    assert {first.candidate.id for first, _ in pairs} == {4}
+    assert {second.candidate.id for _, second in pairs} == known - {4}
+    fill = RoundPlan(4, "fill_niche", False, "")
+    assert {gap_of(history, fill, random.Random(seed)) for seed in range(60)} == set(history.niches.gaps())
+    assert {gap_of(history, None, random.Random(seed)) for seed in range(9)} == {history.niches.gaps()[0]}
 
 
 def test_to_fill_niches_brings_edits_that_land_in_empty_ones() -> None:

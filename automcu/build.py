@@ -91,7 +91,8 @@ def _asking(
 
     assert conversation is not None  # code cannot fill the proposal agent's role: that is proposer=evolution
     common = (space, conversation, config.task, budget_of(config), config.board.name, config.seed)
-    tier = PlannerTier(kernel_set_for(config.board.core))
+    core = config.board.core
+    tier = Timed(PlannerTier(kernel_set_for(core)), core)
 
     def cost(architecture: Architecture) -> FeasibilityReport:
         return tier.report(lower(space.build(architecture)), Path)  # no file is asked for

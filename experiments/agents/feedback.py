@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     path = asked.out / "feedback.parquet"
     done = {(row["method"], row["seed"]) for row in read(path)}
-    for method in METHODS:
-        for seed in range(asked.seeds):
+    for seed in range(asked.seeds):
+        for method in METHODS:
             if (str(method), seed) not in done and (not asked.methods or str(method) in asked.methods):
                 began = time.monotonic()
                 append(path, once(method, problem("cifar10", seed, asked.out), seed))

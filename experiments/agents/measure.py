@@ -7,6 +7,7 @@ there already is not done again.
 """
 
 import argparse
+import fcntl
 import os
 import time
 from collections.abc import Sequence
@@ -62,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         methods = [method for method in METHODS[name] if not asked.methods or str(method) in asked.methods]
         path = asked.out / f"{name}.parquet"
         done = {(row["method"], row["seed"]) for row in read(path)}
-        for method in methods:
-            for seed in range(asked.seeds):
+        for seed in range(asked.seeds):
+            for method in methods:
                 if (str(method), seed) not in done:
                     began = time.monotonic()
                     new = run(method, problem(name, seed, asked.data), seed)
@@ -77,11 +78,17 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def append(path: Path, new: Sequence[Row]) -> None:
-    """Record a run. The file is replaced in one step, so that a run that is interrupted loses itself alone."""
-    rows = [*read(path), *(asdict(row) for row in new)]
-    unfinished = path.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), unfinished, compression="zstd")
-    unfinished.replace(path)
+    """Record a run; several processes may. The file is replaced in one step, so that a run that is interrupted loses
+    itself alone."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        rows = [*read(path), *(asdict(row) for row in new)]
+        unfinished = path.with_suffix(".part")
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), unfinished, compression="zstd")
+        unfinished.replace(path)
+    finally:
+        os.close(folder)
 
 
 if __name__ == "__main__":

@@ -281,13 +281,13 @@ class ExecutorContract:
         notes = [end.note for end in end.finished.values() if isinstance(end, Evaluated)]
         assert all(note is not None and note.note == "room is left" for note in notes)
 
-    def test_a_spent_budget_of_tokens_ends_the_run_in_good_order(self, tmp_path: Path) -> None:
-        end = self.run(team(tokens=4_000), LIMITS, tmp_path)
-        assert end.trouble is None and end.stopped_by is not None and "budget.tokens of 4,000" in end.stopped_by
-
 
 class FailureContract(ExecutorContract):
     """The same when stages misbehave."""
+
+    def test_a_spent_budget_of_tokens_ends_the_run_in_good_order(self, tmp_path: Path) -> None:
+        end = self.run(team(tokens=4_000), LIMITS, tmp_path)
+        assert end.trouble is None and end.stopped_by is not None and "budget.tokens of 4,000" in end.stopped_by
 
     def test_a_candidate_that_fails_does_not_touch_the_others(self, tmp_path: Path) -> None:
         trainer = Misbehaving(diverge, tmp_path / "marker")

@@ -6,10 +6,14 @@ up), endpoints that cannot stream, rate limits, server errors, refused response 
 clients are `automcu.llm.meter`'s.
 """
 
+import contextlib
+import inspect
 import json
 import logging
 import os
 import random
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -35,8 +39,10 @@ from automcu.llm.client import (
 from automcu.redaction import redacted
 
 _LADDER: tuple[Level, ...] = ("schema", "json", "prompt")
+_LITELLM_NAMES = re.compile(r"\b(?:litellm\.)?[A-Za-z_]+(?:Error|Exception)(?:: | - )")
 _RETRIED_STATUS = frozenset({408, 409, 429})
 _FORMAT_STATUS = frozenset({400, 422})
+_STREAM_STATUS = frozenset({400, 405, 422, 501})
 
 
 class LiteLLMClient:
@@ -76,6 +82,7 @@ class LiteLLMClient:
         self._attempts = attempts
         self._sleep = sleep
         self._jitter = random.Random(seed)
+        self._streams = True
 
     def stream(
         self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int
@@ -143,9 +150,11 @@ class LiteLLMClient:
         """The reply to `request` with its first piece, tried again while the failure may pass and there is time."""
         for attempt in range(1, self._attempts + 1):
             seconds = min(self._timeout_s, deadline - time.monotonic())
-            reply = _Reply(litellm, request | {"timeout": seconds})
+            reply = _Reply(litellm, request | {"timeout": seconds}, self._streams)
             try:
-                return reply, reply.piece(seconds)
+                first = reply.piece(seconds)
+                self._streams = reply.streams or first is None
+                return reply, first
             except Exception as error:
                 reply.cancel()
                 pause = _retry_after(error)
@@ -161,10 +170,13 @@ class LiteLLMClient:
 class _Reply:
     """A reply that a daemon thread fetches: HTTP time-outs alone would let an endpoint dribble for ever.
 
-    After the last piece `text`, `finish`, `usage` and `chunks` hold the whole.
+    After the last piece `text`, `finish`, `usage` and `chunks` hold the whole, `streams` says whether the endpoint can
+    stream, and `ended` whether it gave a finish reason: litellm takes a lost connection for an end and adds one.
     """
 
-    def __init__(self, litellm: ModuleType, request: dict[str, Any]) -> None:
+    def __init__(self, litellm: ModuleType, request: dict[str, Any], streams: bool) -> None:
+        self.streams = streams
+        self.ended = True
         self.text = ""
         self.finish: str | None = None
         self.usage: Any = None
@@ -175,6 +187,8 @@ class _Reply:
         self._request = request
         self._events: SimpleQueue[Any] = SimpleQueue()
         self._cancelled = threading.Event()
+        self._open: Any = None
+        """The stream that the thread reads."""
         threading.Thread(target=self._fetch, name="llm-request", daemon=True).start()
 
     def piece(self, seconds: float) -> str | None:
@@ -195,8 +209,11 @@ class _Reply:
                 return text
 
     def cancel(self) -> None:
-        """Stop listening; the connection is closed with the next piece that comes."""
+        """Stop listening, and cut the connection. Before the head of an answer has come there is none to be cut: then
+        the HTTP time-out ends the request."""
         self._cancelled.set()
+        if (stream := self._open) is not None:
+            _hang_up(stream)
 
     def _take(self, chunk: Any) -> str:
         self.chunks.append(chunk)
@@ -210,22 +227,61 @@ class _Reply:
 
     def _fetch(self) -> None:
         try:
-            stream = self._litellm.completion(**self._request, stream=True, stream_options={"include_usage": True})
-            silent = True
-            for chunk in stream:
-                if self._cancelled.is_set():
-                    stream.completion_stream.close()
-                    return
-                silent = silent and not (
-                    getattr(chunk, "usage", None) or (chunk.choices and chunk.choices[0].delta.content)
-                )
-                self._events.put(chunk)
-            if silent:  # an endpoint that cannot stream sends one document, of which no event can be read
-                self.whole = self._litellm.completion(**self._request)
+            if self.streams and not self._fetch_stream():
+                self.streams = False
+            if not self.streams and not self._cancelled.is_set():
+                self.whole, self.ended = self._litellm.completion(**self._request), True
                 self._events.put(self.whole)
             self._events.put(None)
         except BaseException as error:
             self._events.put(error)
+
+    def _fetch_stream(self) -> bool:
+        """Whether the endpoint streamed. One that cannot refuses, or sends one document, of which no event can be
+        read."""
+        try:
+            stream = self._litellm.completion(**self._request, stream=True, stream_options={"include_usage": True})
+        except Exception as error:
+            if _status(error) in _STREAM_STATUS and "stream" in str(error).lower():
+                return False
+            raise
+        silent = True
+        self._open = stream
+        try:
+            for chunk in stream:
+                if self._cancelled.is_set():
+                    return True
+                silent = silent and not (
+                    getattr(chunk, "usage", None) or (chunk.choices and chunk.choices[0].delta.content)
+                )
+                self._events.put(chunk)
+        finally:
+            self._open = None
+            _close(stream)
+        self.ended = bool(stream.received_finish_reason or stream.intermittent_finish_reason)
+        return self.ended or not silent
+
+
+def _close(stream: Any) -> None:
+    """Close a litellm stream here and now, in the thread that reads it. One that is left to the garbage collector may
+    be closed while httpx holds the lock of its connections, and this process could never ask that provider again."""
+    source = stream.completion_stream
+    for part in (source, getattr(source, "streaming_response", None)):
+        if callable(close := getattr(part, "close", None)):
+            close()
+
+
+def _hang_up(stream: Any) -> None:
+    """Cut the connection of a litellm stream that another thread is waiting for; that thread then closes it."""
+    source = stream.completion_stream
+    response = getattr(source, "response", None)
+    lines = getattr(source, "streaming_response", None)
+    if response is None and inspect.isgenerator(lines):  # `httpx.Response.iter_lines`
+        response = inspect.getgeneratorlocals(lines).get("self")
+    network = getattr(response, "extensions", {}).get("network_stream")
+    if network is not None and (connection := network.get_extra_info("socket")) is not None:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 @cache
@@ -272,9 +328,8 @@ def _may_pass(error: Exception) -> bool:
     status = _status(error)
     if isinstance(error, TimeoutError):
         return True
-    return (
-        status is not None and (status in _RETRIED_STATUS or status >= 500) and "insufficient_quota" not in str(error)
-    )
+    spent = "insufficient_quota" in f"{error} {getattr(error, 'body', '')}"
+    return status is not None and (status in _RETRIED_STATUS or status >= 500) and not spent
 
 
 def _may_refuse_format(litellm: ModuleType, error: Exception) -> bool:
@@ -291,7 +346,7 @@ def _retry_after(error: Exception) -> float | None:
         pass
     try:
         return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -299,26 +354,31 @@ def _completion(
     litellm: ModuleType, reply: _Reply, level: Level, model: str, seconds: float, priced: bool
 ) -> Completion:
     """Checks the finish reason before the text is looked at. What is `priced` may have a price that litellm knows."""
-    finish, usage = reply.finish or "unknown", reply.usage
+    finish, usage = (reply.ended and reply.finish) or "unknown", reply.usage
     details = getattr(usage, "prompt_tokens_details", None)
     completion = Completion(
         text=reply.text,
         finish=finish,
         level=level,
         model=model,
-        tokens_in=getattr(usage, "prompt_tokens", 0) or 0,
-        tokens_out=getattr(usage, "completion_tokens", 0) or 0,
-        tokens_cached=getattr(details, "cached_tokens", 0) or 0,
+        tokens_in=_count(usage, "prompt_tokens"),
+        tokens_out=_count(usage, "completion_tokens"),
+        tokens_cached=_count(details, "cached_tokens"),
         usd=_usd(litellm, reply, model) if priced else None,
         seconds=seconds,
     )
     if finish == "length":
         raise TruncatedReply(f"the reply of {model} was cut off at max_tokens; allow more tokens", completion)
-    if not reply.text.strip():
+    if finish == "content_filter" or not reply.text.strip():
+        what = "no text" if not reply.text.strip() else "a part of its text only"
         raise UnusableReply(
-            f"{model} sent no text (finish reason: {finish}); ask again or use another model", completion
+            f"{model} sent {what} (finish reason: {finish}); ask again or use another model", completion
         )
     return completion
+
+
+def _count(usage: Any, name: str) -> int:
+    return max(0, getattr(usage, name, 0) or 0)
 
 
 def _usd(litellm: ModuleType, reply: _Reply, model: str) -> float | None:
@@ -349,5 +409,6 @@ def _explained(litellm: ModuleType, error: Exception, model: str) -> LLMError:
     else:
         kind = {401: KeyRefused, 402: KeyRefused, 403: KeyRefused, 429: RateLimited}.get(status or 0, LLMError)
         remedy = _REMEDIES.get(status or 0, "check the llm settings")
-    reason = " ".join(redacted(str(error) or type(error).__name__).split())[:300]
+    said = _LITELLM_NAMES.sub("", str(error)).partition("Original exception:")[0]
+    reason = " ".join(redacted(said.strip() or type(error).__name__).split())[:300]
     return kind(f"{model} cannot be used ({reason}); {remedy}")

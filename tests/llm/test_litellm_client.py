@@ -1,7 +1,11 @@
 """The client against a real HTTP endpoint in a thread. The only test file that imports litellm: it takes seconds."""
 
+import gc
 import json
+import os
 import pickle
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +77,7 @@ class Endpoint(ThreadingHTTPServer):
     script: list[Behaviour]
     requests: list[tuple[str, dict[str, str], dict[str, Any]]]
     released: threading.Event
+    hung_up: threading.Event
 
 
 def answer(text: str | None, finish: str = "stop") -> Behaviour:
@@ -128,16 +133,55 @@ def dribble(handler: Handler, request: dict[str, Any]) -> None:
         pass
 
 
-def stall(handler: Handler, request: dict[str, Any]) -> None:
-    """One piece, then nothing."""
+def event(text: str | None, finish: str | None = None, **more: Any) -> bytes:
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "tiny",
+             "choices": [{"index": 0, "finish_reason": finish, "delta": {"content": text}}], **more}  # fmt: skip
+    return f"data: {json.dumps(chunk)}\n\n".encode()
+
+
+def begin(handler: Handler, *events: bytes) -> None:
+    """The head of a stream whose end only a closed connection can show, and its first `events`."""
+    handler.close_connection = True
     handler.send_response(200)
     handler.send_header("Content-Type", "text/event-stream")
     handler.end_headers()
-    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "tiny",
-             "choices": [{"index": 0, "finish_reason": None, "delta": {"content": '{"answer"'}}]}  # fmt: skip
-    handler.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+    handler.wfile.write(b"".join(events))
     handler.wfile.flush()
-    handler.server.released.wait(20)
+
+
+def stream_of(*events: bytes) -> Behaviour:
+    return lambda handler, request: begin(handler, *events)
+
+
+def waiting(*events: bytes) -> Behaviour:
+    """`events`, and then nothing until the other side hangs up."""
+
+    def behave(handler: Handler, request: dict[str, Any]) -> None:
+        begin(handler, *events)
+        handler.connection.settimeout(5)
+        if handler.connection.recv(1) == b"":
+            handler.server.hung_up.set()
+
+    return behave
+
+
+def keep_alive(handler: Handler, request: dict[str, Any]) -> None:
+    """What DeepSeek sends while a request is in its queue."""
+    begin(handler)
+    try:
+        while not handler.server.released.wait(0.05):
+            handler.wfile.write(b": keep-alive\n\n")
+            handler.wfile.flush()
+    except OSError:
+        handler.server.hung_up.set()
+
+
+def reset(handler: Handler, request: dict[str, Any]) -> None:
+    """One piece, and the connection is reset."""
+    begin(handler, event('{"answer"'))
+    time.sleep(0.1)  # or the piece goes down with the connection
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    os.close(handler.connection.detach())
 
 
 def drop(handler: Handler, request: dict[str, Any]) -> None:
@@ -158,7 +202,7 @@ def server() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def endpoint(server: Endpoint) -> Endpoint:
-    server.script, server.requests = [], []
+    server.script, server.requests, server.hung_up = [], [], threading.Event()
     return server
 
 
@@ -346,7 +390,7 @@ def test_messages_are_not_changed(endpoint: Endpoint) -> None:
 
 
 def test_pieces_come_before_the_reply_is_whole_and_a_stalled_one_is_given_up(endpoint: Endpoint) -> None:
-    endpoint.script = [stall, answer("late")]
+    endpoint.script = [waiting(event('{"answer"')), answer("late")]
     stream = client(endpoint, timeout_s=0.5).stream(QUESTION, SCHEMA, max_tokens=9)
     assert next(stream) == '{"answer"'
     with pytest.raises(EndpointDown):
@@ -354,10 +398,94 @@ def test_pieces_come_before_the_reply_is_whole_and_a_stalled_one_is_given_up(end
     assert len(endpoint.requests) == 1  # what has begun is not begun again
 
 
-def test_an_endpoint_that_cannot_stream_is_asked_for_the_whole(endpoint: Endpoint) -> None:
-    endpoint.script = [whole('{"answer": 42}'), whole('{"answer": 42}')]
-    assert ask(client(endpoint)) == '{"answer": 42}'
-    assert [bool(request.get("stream")) for _, _, request in endpoint.requests] == [True, False]
+def refusing_streams(code: int) -> Behaviour:
+    def behave(handler: Handler, request: dict[str, Any]) -> None:
+        (status(code, "stream is not supported") if request.get("stream") else whole("{}"))(handler, request)
+
+    return behave
+
+
+@pytest.mark.parametrize("behaviour", [whole("{}"), refusing_streams(400), refusing_streams(501)])
+def test_an_endpoint_that_cannot_stream_is_asked_for_the_whole_from_then_on(
+    endpoint: Endpoint, behaviour: Behaviour
+) -> None:
+    endpoint.script = [behaviour] * 3
+    llm = client(endpoint)
+    assert ask(llm) == ask(llm) == "{}"
+    assert [bool(request.get("stream")) for _, _, request in endpoint.requests] == [True, False, False]
+    assert llm.level == "schema"
+
+
+ROUTES = ["openai/tiny", "deepseek/deepseek-v3.2"]  # litellm reaches them by two HTTP clients
+
+
+@pytest.mark.parametrize("model", ROUTES)
+def test_closing_hangs_up_at_once(endpoint: Endpoint, model: str) -> None:
+    endpoint.script = [waiting(event('{"answer"'))]
+    base = f"http://127.0.0.1:{endpoint.server_port}/v1"
+    stream = LiteLLMClient(model, api_base=base).stream(QUESTION, SCHEMA, max_tokens=9)
+    next(stream)
+    stream.close()
+    assert endpoint.hung_up.wait(1)
+
+
+@pytest.mark.parametrize("model", ROUTES)
+def test_an_endpoint_that_only_keeps_the_line_open_is_hung_up_on_and_not_asked_again(
+    endpoint: Endpoint, model: str
+) -> None:
+    endpoint.script = [keep_alive]
+    base = f"http://127.0.0.1:{endpoint.server_port}/v1"
+    with pytest.raises(EndpointDown):
+        ask(LiteLLMClient(model, api_base=base, timeout_s=0.3, attempts=1))
+    assert endpoint.hung_up.wait(1)
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("model", ROUTES)
+def test_a_stream_that_cannot_be_read_is_closed_without_the_garbage_collector(endpoint: Endpoint, model: str) -> None:
+    """If it were left to it: httpx could close it while it holds its own lock, and nobody could ask ever again."""
+    endpoint.script = [waiting(b"data: [1, 2]\n\n")]
+    base = f"http://127.0.0.1:{endpoint.server_port}/v1"
+    gc.disable()
+    try:
+        with pytest.raises(LLMError):
+            ask(LiteLLMClient(model, api_base=base, attempts=1))
+        assert endpoint.hung_up.wait(1)
+    finally:
+        gc.enable()
+
+
+def test_a_reply_that_breaks_off_is_not_taken_for_a_whole_one(endpoint: Endpoint) -> None:
+    endpoint.script = [
+        reset,
+        stream_of(event("{"), b"data: {not json}\n\n"),
+        stream_of(event("{"), b'data: {"error": {"message": "overloaded", "code": 503}}\n\n'),
+        stream_of(event("{"), event(None, "content_filter"), b"data: [DONE]\n\n"),
+    ]
+    llm = client(endpoint)
+    for kind in (EndpointDown, EndpointDown, EndpointDown, UnusableReply):
+        stream = llm.stream(QUESTION, SCHEMA, max_tokens=9)
+        assert next(stream)
+        with pytest.raises(kind, match=r";\s\S"):
+            next(stream)
+    assert len(endpoint.requests) == 4
+    endpoint.script = [stream_of(event('{"answer"'))]
+    assert complete(llm, QUESTION, SCHEMA, max_tokens=9).finish == "unknown"
+
+
+def test_a_count_below_nothing_gives_nothing_back(endpoint: Endpoint) -> None:
+    usage = {"prompt_tokens": -9, "completion_tokens": 3, "total_tokens": 12}
+    endpoint.script = [stream_of(event("{}"), event(None, "stop"), event(None, usage=usage), b"data: [DONE]\n\n")]
+    completion = complete(client(endpoint), QUESTION, SCHEMA, max_tokens=9)
+    assert (completion.tokens_in, completion.tokens_out) == (0, 3)
+
+
+def test_a_spent_quota_is_known_by_its_code(endpoint: Endpoint) -> None:
+    said = b'{"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}'
+    endpoint.script = [lambda handler, request: handler.send(429, said)]
+    with pytest.raises(RateLimited):
+        ask(client(endpoint))
+    assert len(endpoint.requests) == 1
 
 
 def test_cached_tokens_are_counted_and_an_own_server_costs_nothing_that_is_known(endpoint: Endpoint) -> None:
@@ -376,9 +504,10 @@ def test_cached_tokens_are_counted_and_an_own_server_costs_nothing_that_is_known
 def test_a_date_says_how_long_to_wait(endpoint: Endpoint) -> None:
     slept: list[float] = []
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    endpoint.script = [status(429, Retry_After=when), answer("{}")]
+    never = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+    endpoint.script = [status(429, Retry_After=when), status(429, Retry_After=never), answer("{}")]
     assert ask(client(endpoint, slept)) == "{}"
-    assert slept and 25 < slept[0] <= 30
+    assert slept and 25 < slept[0] <= 30 and slept[1] < 3
 
 
 @pytest.mark.parametrize(

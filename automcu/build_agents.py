@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from math import inf
 
 from automcu.agents.intake import Intake
 from automcu.agents.supervisor import SupervisorAgent
@@ -37,6 +38,8 @@ from automcu.serving.local import serve_local
 _ADVISORS: tuple[Role, ...] = ("supervisor", "training", "evaluation", "deploy")
 _ADVISOR_PROMPT_CHARS = 2_000
 _INTAKE_TOKENS = 800
+_CALL_SHARE = 0.1
+"""Share of a run's time that one call may take at most: a model that hangs must leave time for the search."""
 
 
 def model_of(config: RunConfig, role: Role) -> LLMConfig:
@@ -116,10 +119,11 @@ def conversation_of(config: RunConfig, role: Role, endpoint: Endpoint | None, sh
     asked = getattr(config.agents, role)
     if isinstance(asked, AdvisorConfig) and asked.by == "code":
         return None
-    llm = _llm_of(model_of(config, role), role, config.seed, endpoint)
+    call_seconds = _CALL_SHARE * 60 * config.budget.minutes
+    llm = _llm_of(model_of(config, role), role, config.seed, endpoint, call_seconds)
     return Conversation(
         role,
-        llm if shared.meter is None else Metered(llm, shared.meter),
+        llm if shared.meter is None else Metered(llm, shared.meter, most_waited_s=call_seconds),
         shared.context or Transcript(config.agents.memory_chars),
         max_tokens=asked.max_tokens,
         token_budget=asked.token_budget,
@@ -144,7 +148,7 @@ def intake_with(llm: LLMConfig) -> Iterator[Intake]:
         endpoint = None
         if isinstance(llm, LocalConfig):
             endpoint = stack.enter_context(serve_local(_local(llm), on_ray=False))
-        model = _llm_of(llm, "intake", 0, endpoint)
+        model = _llm_of(llm, "intake", 0, endpoint, inf)
         yield Intake(Conversation("intake", model, Transcript(0), max_tokens=_INTAKE_TOKENS))
 
 
@@ -183,7 +187,8 @@ def expected_of(config: RunConfig, limits: Limits, proposal_prompt_chars: int) -
     return expected
 
 
-def _llm_of(asked: LLMConfig, role: Role, seed: int, endpoint: Endpoint | None) -> LLM:
+def _llm_of(asked: LLMConfig, role: Role, seed: int, endpoint: Endpoint | None, call_seconds: float) -> LLM:
+    """The model of `role`; a call of a real one, its fallbacks included, ends within `call_seconds`."""
     match asked:
         case NoLLMConfig():
             raise ConfigError(
@@ -208,7 +213,7 @@ def _llm_of(asked: LLMConfig, role: Role, seed: int, endpoint: Endpoint | None) 
                 temperature=asked.temperature,
                 seed=seed,
                 timeout_s=asked.timeout_seconds,
-                deadline_s=asked.deadline_seconds,
+                deadline_s=min(asked.deadline_seconds, call_seconds / (1 + len(asked.fallbacks))),
                 attempts=asked.attempts,
             )
             models = [
@@ -228,6 +233,6 @@ def _llm_of(asked: LLMConfig, role: Role, seed: int, endpoint: Endpoint | None) 
                 temperature=asked.temperature,
                 seed=seed,
                 timeout_s=asked.timeout_seconds,
-                deadline_s=asked.deadline_seconds,
+                deadline_s=min(asked.deadline_seconds, call_seconds),
                 attempts=asked.attempts,
             )

@@ -130,7 +130,8 @@ class ModelConfig(_Section):
 
 class LiteLLMConfig(ModelConfig):
     """Any model that litellm reaches, how it is asked, and which models are asked in its place while it fails. The
-    limits per minute hold for all roles together, null for none."""
+    limits per minute hold for all roles together, null for none. One call takes at most `deadline_seconds`, and at most
+    a tenth of the run's time."""
 
     kind: Literal["litellm"]
     temperature: Annotated[float, Field(ge=0, le=2)]

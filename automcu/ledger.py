@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from automcu.architecture import Architecture
 from automcu.exchange import CANCELLED, Exchange, Role
 from automcu.proposal import Proposal
 from automcu.work import (
@@ -96,7 +97,8 @@ class Costs:
 
 @dataclass(slots=True)
 class _Round:
-    """One round of proposals: when the proposal agent's model was first asked, and who made how many."""
+    """One round of proposals: when the proposal agent's model was first asked, how many new ones it made, and how many
+    code did."""
 
     asked: float | None = None
     by_llm: int = 0
@@ -106,8 +108,8 @@ class _Round:
 class Ledger:
     """A recorder that adds up what outcomes cost; `clock` gives the seconds since the run began.
 
-    The proposal agent's model counts as down from the first call of a round in which it gave no architecture of the
-    space until it gives one, whatever the reason; that of any other role from a failed call to a good one.
+    The proposal agent's model counts as down from the first call of a round in which it gave no new architecture of
+    the space until it gives one, whatever the reason; that of any other role from a failed call to a good one.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -118,18 +120,20 @@ class Ledger:
         self._stage_seconds: defaultdict[Stage, float] = defaultdict(float)
         self._round = _Round()
         self._substitutes = 0
+        self._proposed: set[Architecture] = set()
 
     def __call__(self, outcome: Outcome) -> None:
         """Add `outcome`."""
         match outcome:
             case Exchanged(exchange):
                 self._add(exchange)
-            case Proposed(Proposal(_, origin)):
+            case Proposed(Proposal(architecture, origin)):
                 by_llm = origin.startswith(LLM_ORIGIN)
-                self._round.by_llm += by_llm
                 self._round.by_code += not by_llm
-                if by_llm:
+                if by_llm and architecture not in self._proposed:
+                    self._round.by_llm += 1
                     self._up("proposal")
+                self._proposed.add(architecture)
             case ProposalsEnded(seconds):
                 self._stage_seconds["propose"] += seconds
                 self._end_round()

@@ -34,8 +34,8 @@ def costs_of(happened: Sequence[tuple[float, Outcome]], end: float) -> Costs:
     return ledger.costs()
 
 
-def proposal(origin: str) -> Proposed:
-    return Proposed(Proposal(architecture(1), origin))
+def proposal(origin: str, number: int = 1) -> Proposed:
+    return Proposed(Proposal(architecture(number), origin))
 
 
 calls = st.builds(
@@ -95,7 +95,9 @@ def test_the_proposal_agents_model_is_down_until_it_gives_an_architecture() -> N
             (20, Proposed(InvalidProposal("rubbish", "no JSON"))),
             (20, proposal("random")),
             (20, ProposalsEnded(0.0)),
-            (31, proposal("llm:repair")),  # up
+            (22, proposal("llm")),  # an old one
+            (22, ProposalsEnded(0.0)),
+            (31, proposal("llm:repair", 2)),  # up
             (32, Exchanged(exchange())),
             (32, proposal("evolution:mutate(3)")),
             (33, ProposalsEnded(2.0)),

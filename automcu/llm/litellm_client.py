@@ -403,7 +403,7 @@ def _explained(litellm: ModuleType, error: Exception, model: str) -> LLMError:
     status = _status(error)
     kind: type[LLMError] = LLMError
     if isinstance(error, (TimeoutError, litellm.Timeout)):
-        kind, remedy = EndpointDown, "check the endpoint or raise llm.timeout_s"
+        kind, remedy = EndpointDown, "check the endpoint or raise llm.timeout_seconds"
     elif status is not None and status >= 500:
         kind, remedy = EndpointDown, "check that the endpoint at llm.api_base is running"
     else:

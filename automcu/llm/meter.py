@@ -114,12 +114,21 @@ class _Bucket:
 
 
 class Metered:
-    """An `LLM` whose calls a meter must grant. `sleep` waits for one that is not granted yet."""
+    """An `LLM` whose calls a meter must grant. `sleep` waits for one that is not granted yet, for `most_waited_s` in
+    all."""
 
-    def __init__(self, llm: LLM, meter: MeterLike, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        llm: LLM,
+        meter: MeterLike,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        most_waited_s: float = MOST_WAITED_SECONDS,
+    ) -> None:
         self._llm = llm
         self._meter = meter
         self._sleep = sleep
+        self._most_waited_s = min(most_waited_s, MOST_WAITED_SECONDS)
 
     @property
     def model(self) -> str:
@@ -167,9 +176,9 @@ class Metered:
     def _await(self, most: Amount) -> None:
         waited = 0.0
         while (seconds := self._meter.acquire(most)) > 0:
-            if waited + seconds > MOST_WAITED_SECONDS:
+            if waited + seconds > self._most_waited_s:
                 raise LLMError(
-                    f"the limits per minute would make {self.model} wait for more than {MOST_WAITED_SECONDS:.0f} s; "
+                    f"the limits per minute would make {self.model} wait for more than {self._most_waited_s:.0f} s; "
                     "raise llm.requests_per_minute or llm.tokens_per_minute"
                 )
             self._sleep(seconds)

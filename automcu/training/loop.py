@@ -1,30 +1,36 @@
-"""The training loop in torch: the whole data set as one uint8 tensor, augmentation as one gather per batch.
+"""The training loop in torch: the whole data set as one uint8 tensor on the device, no loader, no workers.
 
-On the CPU the result follows from the seed and the number of threads; torch's global generator has no part in it.
+On the CPU the result follows from the seed and the number of threads; torch's global generator has no part in it. A
+training that goes on from a checkpoint ends with the weights of one that never stopped.
 """
 
+import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from automcu.errors import CandidateFailure, InfraFailure
+from automcu.errors import CandidateFailure, InfraFailure, OutputError
 from automcu.graph.network import Network
 from automcu.results import EpochPoint, TrialResult
+from automcu.training.augment import Batch, batch_of
+from automcu.training.checkpoint import load_checkpoint, save_checkpoint
 from automcu.training.data import TrainingData
 from automcu.training.model import TorchNetwork, normalise
+from automcu.training.optimizer import AdamW, Average, NesterovSGD, share_of_peak
 from automcu.training.recipe import Recipe
 from automcu.training.trainer import TrainedNetwork
 
-_MOMENTUM = 0.9
-_WARM_UP = 0.25
 _VALIDATION_BATCH = 500
+_LOOK_AT_LOSS = 32
+"""Steps after which the loss is looked at: each look makes a GPU wait."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,54 +48,123 @@ def train_network(
     seed: int,
     seconds: float,
     on_epoch: Callable[[EpochPoint], None],
+    checkpoint: Path | None = None,
 ) -> TrainedNetwork:
-    """Train `network` from scratch; see `Trainer.train`."""
+    """Train `network` from scratch, or from where `checkpoint` leaves off; see `Trainer.train`."""
     start = time.monotonic()
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    generator = torch.Generator().manual_seed(seed)
     with _memory_guard(recipe):
-        model = TorchNetwork(network)
-        model.initialise(generator)
-        model.to(device)
         training = _on_device(data.images, data.labels, device)
         validation = _on_device(data.validation_images, data.validation_labels, device)
-        optimizer = _NesterovSGD(model.parameters(), recipe)
-    batch = min(recipe.batch_size, len(training.labels))
-    steps_per_epoch = len(training.labels) // batch
-    total = recipe.epochs * steps_per_epoch
-    curve: list[EpochPoint] = []
-    step, late, validating = 0, False, 0.0
-    while step < total and not late:
+        state = _State(network, recipe, len(training.labels), seed, device)
+        if checkpoint is not None:
+            state.restore(checkpoint)
+    began = start - (state.curve[-1].seconds if state.curve else 0.0)
+    late, validating = False, 0.0
+    while state.step < state.steps and not late:
         with _memory_guard(recipe):
-            model.train()
             losses = []
-            order = torch.randperm(len(training.labels), generator=generator)
-            for chosen in torch.split(order, batch)[:steps_per_epoch]:
-                losses.append(_loss(model, training, chosen, recipe, generator))
-                optimizer.step(step / total)
-                step += 1
+            for loss in state.epoch(training):
+                losses.append(loss)
+                if len(losses) % _LOOK_AT_LOSS == 0:
+                    _require_finite(loss.item())
                 # The validation that must follow will take as long as the last one did.
                 late = time.monotonic() - start + validating >= seconds
                 if late:
                     break
-            loss = torch.stack(losses).mean().item()
-            if not np.isfinite(loss):
-                raise CandidateFailure(
-                    f"the training loss became {loss}; lower the learning rate or change the network"
-                )
+            mean = torch.stack(losses).mean().item()
+            _require_finite(mean)
             before = time.monotonic()
-            accuracy = _accuracy(model, validation)
+            accuracy = _accuracy(state.kept, validation)
             validating = time.monotonic() - before
-        curve.append(EpochPoint(len(curve) + 1, loss, accuracy, time.monotonic() - start))
-        on_epoch(curve[-1])
+        state.curve.append(EpochPoint(len(state.curve) + 1, mean, accuracy, time.monotonic() - began))
+        if checkpoint is not None and not late:
+            state.save(checkpoint)
+        on_epoch(state.curve[-1])
     trial = TrialResult(
-        curve=tuple(curve),
-        ended="completed" if step == total else "deadline",
+        curve=tuple(state.curve),
+        ended="completed" if state.step == state.steps else "deadline",
         seed=seed,
-        seconds=time.monotonic() - start,
+        seconds=time.monotonic() - began,
     )
-    return TrainedNetwork(trial, model.parameters_by_name())
+    return TrainedNetwork(trial, state.kept.parameters_by_name())
+
+
+class _State:
+    """All that a training's future depends on. `kept` is the model that is validated and handed over."""
+
+    def __init__(self, network: Network, recipe: Recipe, images: int, seed: int, device: torch.device) -> None:
+        self._recipe = recipe
+        self._batch = min(recipe.batch_size, images)
+        self._per_epoch = images // self._batch
+        self._generator = torch.Generator().manual_seed(seed)
+        self._model = TorchNetwork(network)
+        self._model.initialise(self._generator)
+        self._model.to(device)
+        kind = NesterovSGD if recipe.optimizer == "sgd" else AdamW
+        self._optimizer = kind(self._model.parameters(), recipe.weight_decay)
+        self.kept = TorchNetwork(network).to(device) if recipe.averaging else self._model
+        self._average = Average(self._model, self.kept, recipe.averaging) if recipe.averaging else None
+        self.step = 0
+        self.steps = recipe.epochs * self._per_epoch
+        self.curve: list[EpochPoint] = []
+        described = f"{network.input_shape} {network.layers} {recipe} {images} {seed}"
+        self._identity = hashlib.sha256(described.encode()).hexdigest()
+
+    def epoch(self, data: _Split) -> Iterator[Tensor]:
+        """Train for one epoch, and give the loss of each step."""
+        self._model.train()
+        order = torch.randperm(len(data.labels), generator=self._generator)
+        for chosen in torch.split(order, self._batch)[: self._per_epoch]:
+            loss = self._loss(batch_of(data.images, data.labels, chosen, self._recipe, self._generator))
+            loss.backward()  # type: ignore[no-untyped-call]
+            rate = self._recipe.learning_rate * share_of_peak(self._recipe.schedule, self.step / self.steps)
+            self.step += 1
+            self._optimizer.step(rate, self.step)
+            if self._average is not None:
+                self._average.update(self.step)
+            yield loss.detach()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        logits = self._model(batch.images)
+        smoothing = self._recipe.label_smoothing
+        loss = F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
+        if batch.share == 1.0:
+            return loss
+        return torch.lerp(F.cross_entropy(logits, batch.other_labels, label_smoothing=smoothing), loss, batch.share)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, between two epochs."""
+        facts = {"training": self._identity, "step": self.step, "curve": [asdict(point) for point in self.curve]}
+        save_checkpoint(path, {**self._tensors(), "generator": self._generator.get_state()}, facts)
+
+    def restore(self, path: Path) -> None:
+        """Go on from the checkpoint at `path`, if there is one. Raises `OutputError` when it is of another training."""
+        found = load_checkpoint(path)
+        if found is None:
+            return
+        tensors, facts = found
+        own = self._tensors()
+        if facts.get("training") != self._identity or tensors.keys() != own.keys() | {"generator"}:
+            raise OutputError(
+                f"{path} is of another network, recipe, seed or data; remove it to train from the start, or give "
+                "another path"
+            )
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+        self._generator.set_state(tensors["generator"])
+        self.step = int(facts["step"])  # type: ignore[call-overload]
+        self.curve = [EpochPoint(**point) for point in facts["curve"]]  # type: ignore[attr-defined]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Live tensors by name."""
+        found = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}
+        if self._average is not None:
+            found |= {f"average.{name}": tensor for name, tensor in self.kept.state_dict().items()}
+        for slot, tensors in enumerate(self._optimizer.state):
+            found |= {f"optimizer.{slot}.{number}": tensor for number, tensor in enumerate(tensors)}
+        return found
 
 
 def _on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> _Split:
@@ -99,62 +174,9 @@ def _on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> 
         return _Split(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
 
-class _NesterovSGD:
-    """Stochastic gradient descent with Nesterov momentum (the update of `torch.optim.SGD`), decay on kernels only.
-
-    Its own, because the first optimizer of `torch.optim` in a process loads torch's compiler, which takes seconds:
-    far longer than a step, and every trial is a process.
-    """
-
-    def __init__(self, parameters: Iterable[Tensor], recipe: Recipe) -> None:
-        self._pairs = [(parameter, torch.zeros_like(parameter)) for parameter in parameters]
-        self._recipe = recipe
-
-    @torch.no_grad()
-    def step(self, progress: float) -> None:
-        """Update by the gradients and drop them; `progress` is the share of all steps already taken."""
-        rate = self._recipe.learning_rate * _triangle(progress)
-        for parameter, velocity in self._pairs:
-            gradient = parameter.grad
-            if gradient is None:
-                continue
-            if parameter.ndim > 1:
-                gradient = gradient.add(parameter, alpha=self._recipe.weight_decay)
-            velocity.mul_(_MOMENTUM).add_(gradient)
-            parameter.sub_(gradient.add(velocity, alpha=_MOMENTUM), alpha=rate)
-            parameter.grad = None
-
-
-def _triangle(progress: float) -> float:
-    """Share of the peak learning rate: up from a tenth over the first quarter of all steps, then down to zero."""
-    return min(0.1 + 0.9 * progress / _WARM_UP, (1 - progress) / (1 - _WARM_UP))
-
-
-def _loss(model: TorchNetwork, data: _Split, chosen: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """The loss of one batch, with its gradients left on the parameters."""
-    images = normalise(_augmented(data.images, chosen, recipe, generator))
-    labels = data.labels[chosen.to(data.labels.device)]
-    loss = F.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
-    return loss.detach()
-
-
-def _augmented(images: Tensor, chosen: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """The chosen images (uint8, NHWC), each shifted and mirrored at random: one gather by row and column."""
-    rows = _positions(images.shape[1], len(chosen), recipe.crop_padding, generator)
-    columns = _positions(images.shape[2], len(chosen), recipe.crop_padding, generator)
-    if recipe.flip:
-        mirrored = torch.rand(len(chosen), 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    where = (chosen[:, None, None], rows[:, :, None], columns[:, None, :])
-    return images[tuple(index.to(images.device) for index in where)]
-
-
-def _positions(extent: int, count: int, padding: int, generator: torch.Generator) -> Tensor:
-    """For each of `count` images the `extent` source positions of a crop, reflected at the borders."""
-    shift = torch.randint(-padding, padding + 1, (count, 1), generator=generator)
-    last = extent - 1
-    return (last - (last - (torch.arange(extent) + shift).abs()).abs()).clamp(min=0)
+def _require_finite(loss: float) -> None:
+    if not np.isfinite(loss):
+        raise CandidateFailure(f"the training loss became {loss}; lower the learning rate or change the network")
 
 
 def _accuracy(model: TorchNetwork, data: _Split) -> float:

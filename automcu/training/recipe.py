@@ -1,6 +1,7 @@
 """How a network is trained: the numbers of a schedule."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from automcu.errors import ConfigError
 from automcu.messages import RecipeChoice
@@ -11,28 +12,40 @@ MOST_SMOOTHING = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """SGD with Nesterov momentum under a triangular learning rate that peaks at `learning_rate`.
+    """What a training does.
 
-    `weight_decay` acts on kernels only. `crop_padding` is the largest shift of a training image, in pixels; what it
-    uncovers is filled by reflection. `flip` mirrors half of them left to right. Raises `ConfigError` for values out
-    of range.
+    `optimizer` is SGD with Nesterov momentum, or AdamW; the learning rate peaks at `learning_rate` (`schedule`, see
+    `optimizer.share_of_peak`). `weight_decay` acts on kernels only. `averaging` is the decay, by step, of an
+    exponential moving average of the weights, which then is what is validated and kept; 0 keeps the last weights.
+
+    Training images: `crop_padding` is the largest shift, in pixels; what it uncovers is filled by reflection. `flip`
+    mirrors half of them left to right. `cutout` is the side, in pixels, of a square greyed out in each (arXiv
+    1708.04552), 0 for none. `mixup` is the parameter of the Beta distribution by which pairs are blended (arXiv
+    1710.09412), 0 for not at all. Raises `ConfigError` for values out of range.
     """
 
     epochs: int = 8
     batch_size: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    schedule: Literal["triangle", "cosine"] = "triangle"
     learning_rate: float = 0.2
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
+    averaging: float = 0.0
     flip: bool = False
     crop_padding: int = 0
+    cutout: int = 0
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise ConfigError("a recipe needs epochs >= 1 and batch_size >= 2; raise them")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ConfigError("a recipe needs learning_rate > 0 and weight_decay >= 0; raise them")
-        if not 0 <= self.label_smoothing < 1 or self.crop_padding < 0:
-            raise ConfigError("a recipe needs label_smoothing in [0, 1) and crop_padding >= 0; correct them")
+        if not 0 <= self.label_smoothing < 1 or not 0 <= self.averaging < 1:
+            raise ConfigError("a recipe needs label_smoothing and averaging in [0, 1); correct them")
+        if self.crop_padding < 0 or self.cutout < 0 or self.mixup < 0:
+            raise ConfigError("a recipe needs crop_padding, cutout and mixup >= 0; raise them")
 
 
 def applied(recipe: Recipe, choice: RecipeChoice) -> Recipe:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -39,13 +40,16 @@ class Trainer(Protocol):
         seed: int,
         seconds: float,
         on_epoch: Callable[[EpochPoint], None],
+        checkpoint: Path | None = None,
     ) -> TrainedNetwork:
         """Train `network` for at most about `seconds`.
 
         `on_epoch` sees each point of the learning curve as it is known, and may raise to stop: what it raises is
         passed on. There is always at least one point, and the last one is of the weights returned. The same seed on
-        the same CPU gives the same weights, unless time ran out. Raises `CandidateFailure` when the network cannot be
-        trained, `InfraFailure` when the machine is out of memory.
+        the same CPU gives the same weights, unless time ran out. Where there is a file at `checkpoint`, the training
+        goes on from it; it is written after each epoch. Raises `CandidateFailure` when the network cannot be trained,
+        `InfraFailure` when the machine is out of memory, `OutputError` when the checkpoint is broken, of another
+        training, or cannot be written.
         """
         ...
 
@@ -69,12 +73,20 @@ class TorchTrainer:
         seed: int,
         seconds: float,
         on_epoch: Callable[[EpochPoint], None],
+        checkpoint: Path | None = None,
     ) -> TrainedNetwork:
         """See `Trainer.train`."""
         from automcu.training.loop import train_network
 
         return train_network(
-            network, data, self.recipe, threads=self.threads, seed=seed, seconds=seconds, on_epoch=on_epoch
+            network,
+            data,
+            self.recipe,
+            threads=self.threads,
+            seed=seed,
+            seconds=seconds,
+            on_epoch=on_epoch,
+            checkpoint=checkpoint,
         )
 
     def with_recipe(self, choice: RecipeChoice) -> "TorchTrainer":
@@ -100,6 +112,7 @@ class DummyTrainer:
         seed: int,
         seconds: float,
         on_epoch: Callable[[EpochPoint], None],
+        checkpoint: Path | None = None,
     ) -> TrainedNetwork:
         """See `Trainer.train`."""
         start = time.monotonic()

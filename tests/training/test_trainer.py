@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from automcu.errors import CandidateFailure, ConfigError, InfraFailure
+from automcu.errors import CandidateFailure, ConfigError, InfraFailure, OutputError
 from automcu.graph.network import Add, Conv, Dense, GlobalAveragePool, Network
 from automcu.training.data import TrainingData
 from automcu.training.recipe import Recipe
@@ -94,6 +94,49 @@ class TestTorchTrainer(TrainerContract):
         assert trained.trial.ended == "deadline"
         assert [point.epoch for point in trained.trial.curve] == [1]
 
+    @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+    def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(self, optimizer, tmp_path):
+        recipe = Recipe(
+            epochs=4, batch_size=16, optimizer=optimizer, schedule="cosine", learning_rate=0.01, averaging=0.9,
+            flip=True, crop_padding=1, cutout=3, mixup=0.2,
+        )  # fmt: skip
+        trainer, data = TorchTrainer(recipe, 1), three_classes()
+        whole = trainer.train(NETWORK, data, seed=3, seconds=60, on_epoch=lambda _: None)
+
+        class Killed(BaseException):
+            pass
+
+        def kill(point):
+            if point.epoch == 2:
+                raise Killed
+
+        path = tmp_path / "new folder" / "training.safetensors"
+        with pytest.raises(Killed):
+            trainer.train(NETWORK, data, seed=3, seconds=60, on_epoch=kill, checkpoint=path)
+        seen = []
+        resumed = trainer.train(NETWORK, data, seed=3, seconds=60, on_epoch=seen.append, checkpoint=path)
+        assert [point.epoch for point in seen] == [3, 4]
+        assert [one.train_loss for one in resumed.trial.curve] == [one.train_loss for one in whole.trial.curve]
+        for name, array in whole.weights.items():
+            np.testing.assert_array_equal(array, resumed.weights[name])
+        # Once more, there is nothing left to do.
+        again = trainer.train(NETWORK, data, seed=3, seconds=60, on_epoch=seen.append, checkpoint=path)
+        assert len(seen) == 2 and again.trial.curve == resumed.trial.curve
+        np.testing.assert_array_equal(again.weights["a.kernel"], whole.weights["a.kernel"])
+
+    def test_a_checkpoint_of_another_training_or_a_broken_one_is_refused(self, trainer, tmp_path):
+        path = tmp_path / "training.safetensors"
+        trainer.train(NETWORK, three_classes(), seed=1, seconds=60, on_epoch=lambda _: None, checkpoint=path)
+        with pytest.raises(OutputError, match="another network, recipe, seed or data"):
+            trainer.train(NETWORK, three_classes(), seed=2, seconds=60, on_epoch=lambda _: None, checkpoint=path)
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(OutputError, match="no whole checkpoint"):
+            trainer.train(NETWORK, three_classes(), seed=1, seconds=60, on_epoch=lambda _: None, checkpoint=path)
+        with pytest.raises(OutputError, match="cannot be written"):
+            trainer.train(
+                NETWORK, three_classes(), seed=1, seconds=60, on_epoch=lambda _: None, checkpoint=path / "below"
+            )
+
     def test_fewer_images_than_a_batch(self):
         data = three_classes(count=12)
         trained = TorchTrainer(Recipe(epochs=2, batch_size=128), 1).train(
@@ -102,75 +145,18 @@ class TestTorchTrainer(TrainerContract):
         assert len(trained.trial.curve) == 2
 
 
-def test_update_is_torchs_nesterov_sgd():
-    import torch
-    from torch.optim.sgd import sgd
-
-    from automcu.training.loop import _MOMENTUM, _NesterovSGD, _triangle
-
-    start = [torch.arange(6.0).reshape(2, 3), torch.ones(3)]
-    ours = [torch.nn.Parameter(tensor.clone()) for tensor in start]
-    optimizer = _NesterovSGD(ours, Recipe(learning_rate=0.3, weight_decay=0.01))
-    theirs, velocities = [tensor.clone() for tensor in start], [[None], [None]]
-    for step in range(5):
-        sum((parameter**2).sum() for parameter in ours).backward()
-        optimizer.step(step / 5)
-        for parameter, velocity, decay in zip(theirs, velocities, (0.01, 0.0), strict=True):
-            sgd(
-                [parameter],
-                [2 * parameter],
-                velocity,
-                lr=0.3 * _triangle(step / 5),
-                weight_decay=decay,
-                momentum=_MOMENTUM,
-                nesterov=True,
-                dampening=0.0,
-                maximize=False,
-            )
-    for mine, reference in zip(ours, theirs, strict=True):
-        assert mine.grad is None
-        torch.testing.assert_close(mine.data, reference)
-
-
-def test_learning_rate_peaks_once_and_ends_near_zero():
-    from automcu.training.loop import _triangle
-
-    rates = [_triangle(step / 100) for step in range(100)]
-    peak = rates.index(max(rates))
-    assert max(rates) == pytest.approx(1)
-    assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
-    assert rates[0] == pytest.approx(0.1) and rates[-1] < 0.02
-
-
-def test_augmentation_shifts_and_mirrors_within_the_image():
-    import torch
-
-    from automcu.training.loop import _augmented
-
-    image = torch.arange(25, dtype=torch.uint8).reshape(1, 5, 5, 1)
-    chosen = torch.zeros(400, dtype=torch.int64)
-    recipe = Recipe(flip=True, crop_padding=1)
-    found = _augmented(image, chosen, recipe, torch.Generator().manual_seed(0))[..., 0].numpy()
-    padded = np.pad(image[0, ..., 0].numpy(), 1, mode="reflect")
-    crops = [padded[y : y + 5, x : x + 5] for y in range(3) for x in range(3)]
-    expected = {crop.tobytes() for crop in crops} | {crop[:, ::-1].tobytes() for crop in crops}
-    assert {one.tobytes() for one in found} == expected
-    assert len(expected) == 18
-
-
-def test_without_augmentation_images_are_themselves():
-    import torch
-
-    from automcu.training.loop import _augmented
-
-    images = torch.arange(2 * 12, dtype=torch.uint8).reshape(2, 2, 3, 2)
-    found = _augmented(images, torch.tensor([1, 0]), Recipe(), torch.Generator())
-    assert torch.equal(found, images[[1, 0]])
-
-
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"batch_size": 1}, {"learning_rate": 0}, {"label_smoothing": 1}, {"crop_padding": -1}],
+    [
+        {"epochs": 0},
+        {"batch_size": 1},
+        {"learning_rate": 0},
+        {"label_smoothing": 1},
+        {"averaging": 1},
+        {"crop_padding": -1},
+        {"cutout": -1},
+        {"mixup": -0.1},
+    ],
 )
 def test_recipe_refuses_nonsense(wrong):
     with pytest.raises(ConfigError):

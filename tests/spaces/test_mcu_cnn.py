@@ -19,6 +19,7 @@ from automcu.spaces.mcu_cnn.description import (
     GhostStage,
     InvertedStage,
     PoolStage,
+    ResidualStage,
     SeparableStage,
     Stage,
 )
@@ -70,6 +71,19 @@ def test_inverted_bottleneck_expands_its_own_input_in_every_repeat():
     assert [layers[f"stage0_block{j}_expand"].channels for j in range(3)] == [64, 96, 96]
     assert [layers[f"stage0_block{j}_depthwise"].stride for j in range(3)] == [2, 1, 1]
     assert [f"stage0_block{j}_add" in layers for j in range(3)] == [False, True, True]
+
+
+def test_residual_is_two_convolutions_and_a_shortcut():
+    stage = ResidualStage(channels=32, kernel=3, stride=2, repeats=2, activation="relu")
+    assert body(stage) == [
+        Conv("stage0_block0_conv", INPUT, 32, 3, 2, "relu"),
+        Conv("stage0_block0_second", "stage0_block0_conv", 32, 3, 1, "none"),
+        Conv("stage0_block0_shortcut", INPUT, 32, 1, 2, "none"),
+        Add("stage0_block0_add", "stage0_block0_shortcut", "stage0_block0_second", "relu"),
+        Conv("stage0_block1_conv", "stage0_block0_add", 32, 3, 1, "relu"),
+        Conv("stage0_block1_second", "stage0_block1_conv", 32, 3, 1, "none"),
+        Add("stage0_block1_add", "stage0_block0_add", "stage0_block1_second", "relu"),
+    ]
 
 
 def test_bottleneck_projects_its_shortcut_only_where_the_shape_changes():

@@ -25,6 +25,7 @@ from automcu.spaces.mcu_cnn.description import (
     InvertedStage,
     McuCnn,
     PoolStage,
+    ResidualStage,
     SeparableStage,
     WeightedStage,
 )
@@ -76,6 +77,8 @@ class _Layers:
                 self._conv(f"{name}_pointwise", stage.channels, 1, 1, stage.activation)
             case InvertedStage():
                 self._inverted(name, stage, stride)
+            case ResidualStage():
+                self._residual(name, stage, stride)
             case BottleneckStage():
                 self._bottleneck(name, stage, stride)
             case GhostStage():
@@ -92,19 +95,30 @@ class _Layers:
         if stride == 1 and entry_channels == stage.channels:
             self._add(Add(f"{name}_add", entry, self.last, "none"))
 
+    def _residual(self, name: str, stage: ResidualStage, stride: int) -> None:
+        """ResNet, figure 5 (left)."""
+        entry = self.last, self.channels
+        self._conv(f"{name}_conv", stage.channels, stage.kernel, stride, stage.activation)
+        self._conv(f"{name}_second", stage.channels, stage.kernel, 1, "none")
+        self._join(name, entry, stride, stage.activation)
+
     def _bottleneck(self, name: str, stage: BottleneckStage, stride: int) -> None:
-        """ResNet, figure 5 (right) with option B: the shortcut is a 1 x 1 projection only where the shape changes.
-        The stride sits on the k x k convolution, so that no pixel goes unread on the main branch."""
-        entry, entry_channels = self.last, self.channels
+        """ResNet, figure 5 (right). The stride sits on the k x k convolution, so that no pixel goes unread on the main
+        branch."""
+        entry = self.last, self.channels
         width = stage.channels // stage.expansion
         self._conv(f"{name}_reduce", width, 1, 1, stage.activation)
         self._conv(f"{name}_conv", width, stage.kernel, stride, stage.activation)
         self._conv(f"{name}_expand", stage.channels, 1, 1, "none")
-        main, shortcut = self.last, entry
-        if stride != 1 or entry_channels != stage.channels:
+        self._join(name, entry, stride, stage.activation)
+
+    def _join(self, name: str, entry: tuple[str, int], stride: int, activation: Activation) -> None:
+        """ResNet's option B: the shortcut is a 1 x 1 projection only where the shape changes."""
+        shortcut, channels = entry
+        if stride != 1 or channels != self.channels:
             shortcut = f"{name}_shortcut"
-            self.done.append(Conv(shortcut, entry, stage.channels, 1, stride, "none"))
-        self._add(Add(f"{name}_add", shortcut, main, stage.activation))
+            self.done.append(Conv(shortcut, entry[0], self.channels, 1, stride, "none"))
+        self._add(Add(f"{name}_add", shortcut, self.last, activation))
 
     def _ghost(self, name: str, stage: GhostStage, stride: int) -> None:
         """GhostNet, figure 2 with ratio 2: a primary convolution makes half the channels, a cheap depthwise one the

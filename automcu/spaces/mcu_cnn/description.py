@@ -75,6 +75,18 @@ class InvertedStage(_Described):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResidualStage(_Described):
+    """Residual pairs of convolutions (ResNet, arXiv 1512.03385)."""
+
+    block: Literal["residual"] = "residual"
+    channels: Channels
+    kernel: Literal[3, 5]
+    stride: Stride
+    repeats: Repeats
+    activation: Activation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BottleneckStage(_Described):
     """Residual bottlenecks (ResNet, arXiv 1512.03385); `channels` divided by `expansion` are inside."""
 
@@ -107,7 +119,7 @@ class PoolStage(_Described):
     kernel: Literal[2, 3]
 
 
-WeightedStage = ConvStage | SeparableStage | InvertedStage | BottleneckStage | GhostStage
+WeightedStage = ConvStage | SeparableStage | InvertedStage | ResidualStage | BottleneckStage | GhostStage
 """A stage that has weights."""
 Stage = WeightedStage | PoolStage
 

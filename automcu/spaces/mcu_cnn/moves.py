@@ -23,7 +23,7 @@ from automcu.spaces.mcu_cnn.description import (
 )
 
 _LARGE_INPUT = 48
-_BODY_BLOCKS = {"conv": 1, "separable": 2, "inverted": 2, "bottleneck": 1, "ghost": 1}
+_BODY_BLOCKS = {"conv": 1, "separable": 2, "inverted": 2, "residual": 2, "bottleneck": 1, "ghost": 1}
 
 
 def draw(input_shape: Shape, rng: Random) -> McuCnn:

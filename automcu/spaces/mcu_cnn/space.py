@@ -24,6 +24,7 @@ _BLOCKS = {
     "separable": "depthwise convolution, then 1x1 convolution (MobileNet)",
     "inverted": "1x1 to expansion * input channels, depthwise, linear 1x1; residual when stride 1 and channels stay "
     "(MobileNetV2)",
+    "residual": "two convolutions, added to the input of the block (ResNet)",
     "bottleneck": "residual: 1x1 to channels / expansion, convolution, 1x1 to channels (ResNet)",
     "ghost": "1x1 convolution to channels / 2, depthwise convolution of it, both side by side (GhostNet)",
     "max_pool": "max pooling, halves height and width",

@@ -12,7 +12,7 @@ from automcu.agents.evaluation import EvaluationAgent
 from automcu.architecture import Architecture
 from automcu.board import Budget
 from automcu.build_agents import conversation_of, meter_of, roles_asking, supervisor_of, training_agent_of
-from automcu.config import EvolutionConfig, HybridConfig, LLMProposerConfig, RandomConfig, RunConfig
+from automcu.config import EvolutionConfig, GivenConfig, HybridConfig, LLMProposerConfig, RandomConfig, RunConfig
 from automcu.deploy.choice import ProverSettings, prover_for
 from automcu.deploy.deployer import Deployer
 from automcu.errors import ConfigError, InfraFailure, LLMError
@@ -32,6 +32,7 @@ from automcu.llm.conversation import Conversation, Transcript
 from automcu.llm.endpoint import Endpoint
 from automcu.proposal import Proposer
 from automcu.proposers.evolution import RegularizedEvolution
+from automcu.proposers.given import given
 from automcu.proposers.random_search import RandomSearch
 from automcu.results import FeasibilityReport
 from automcu.search import Limits
@@ -75,6 +76,8 @@ def proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) ->
     """The proposer. Raises `ConfigError` when proposer and llm do not go together."""
     space, seed = space_of(config), config.seed
     match config.proposer:
+        case GivenConfig(architectures=files):
+            return given(space, files)
         case RandomConfig():
             return RandomSearch(space, seed)
         case EvolutionConfig(population=population, tournament=tournament):
@@ -199,7 +202,7 @@ def require_test_data(config: RunConfig) -> None:
 
 def _training_of(config: RunConfig, data: TrainingData) -> TrainingRole:
     trainer = TorchTrainer(config.training.recipe, config.training.cpus)
-    return TrainingRole(space_of(config), trainer, data, config.seed)
+    return TrainingRole(space_of(config), trainer, data, config.seed, config.training.checkpoints)
 
 
 def _evaluation_of(

@@ -66,6 +66,13 @@ class SpaceConfig(_Section):
     name: str
 
 
+class GivenConfig(_Section):
+    """The architectures of the JSON files `architectures`, in order, and no others."""
+
+    kind: Literal["given"]
+    architectures: tuple[Annotated[Path, AfterValidator(Path.absolute)], ...]
+
+
 class RandomConfig(_Section):
     """Random search."""
 
@@ -214,11 +221,13 @@ class FeasibilityConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """How a candidate is trained, and what a trial may use."""
+    """How a candidate is trained, and what a trial may use. In folder `checkpoints`, null for none, each training
+    leaves a file after every epoch, from which the same command goes on; nothing is removed there."""
 
     recipe: Recipe
     cpus: PositiveInt
     gpus: Annotated[float, Field(ge=0)]
+    checkpoints: Annotated[Path | None, AfterValidator(lambda path: path and path.absolute())]
 
 
 class SearchConfig(_Section):
@@ -281,7 +290,9 @@ class RunConfig(_Section):
     board: Board
     budget: BudgetConfig
     space: SpaceConfig
-    proposer: Annotated[RandomConfig | EvolutionConfig | LLMProposerConfig | HybridConfig, Field(discriminator="kind")]
+    proposer: Annotated[
+        GivenConfig | RandomConfig | EvolutionConfig | LLMProposerConfig | HybridConfig, Field(discriminator="kind")
+    ]
     llm: LLMConfig
     agents: AgentsConfig
     feasibility: FeasibilityConfig

@@ -7,6 +7,7 @@ may be tried again; anything else would fail anywhere, the unexpected included.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from automcu.agents.deploy import DeployAgent
@@ -156,12 +157,14 @@ def _checked(judge: Callable[[Architecture], Verdict | None], work: Check) -> Ch
 
 @dataclass(frozen=True, slots=True)
 class TrainingRole:
-    """What it takes to train any candidate of a run; a candidate's seed is the run's plus its id."""
+    """What it takes to train any candidate of a run; a candidate's seed is the run's plus its id. Trainings go on from
+    their checkpoints in folder `checkpoints`, where there is one."""
 
     space: Space
     trainer: "Trainer"
     data: TrainingData
     seed: int
+    checkpoints: Path | None = None
 
     def train(self, work: Train, on_epoch: Callable[[EpochPoint], None]) -> tuple[TrialResult, bytes]:
         """The trial's result and the trained weights (safetensors). `on_epoch` may raise to stop the training."""
@@ -172,8 +175,14 @@ class TrainingRole:
             seed=self.seed + work.candidate.id,
             seconds=work.seconds,
             on_epoch=on_epoch,
+            checkpoint=None if self.checkpoints is None else self.checkpoints / checkpoint_name(work),
         )
         return trained.trial, weights_to_bytes(trained.weights)
+
+
+def checkpoint_name(work: Train) -> str:
+    """The file of a candidate's checkpoint, the same in a run that is started again."""
+    return f"candidate{work.candidate.id}-{work.candidate.architecture.fingerprint}.safetensors"
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,8 @@ class _State:
 
     def __init__(self, network: Network, recipe: Recipe, images: int, seed: int, device: torch.device) -> None:
         self._recipe = recipe
+        self._device = device.type
+        self._bfloat16 = recipe.bfloat16 and _computes_bfloat16(device)
         self._batch = min(recipe.batch_size, images)
         self._per_epoch = images // self._batch
         self._generator = torch.Generator().manual_seed(seed)
@@ -109,7 +111,7 @@ class _State:
         self.step = 0
         self.steps = recipe.epochs * self._per_epoch
         self.curve: list[EpochPoint] = []
-        described = f"{network.input_shape} {network.layers} {recipe} {images} {seed}"
+        described = f"{network.input_shape} {network.layers} {recipe} {self._bfloat16} {images} {seed}"
         self._identity = hashlib.sha256(described.encode()).hexdigest()
 
     def epoch(self, data: _Split) -> Iterator[Tensor]:
@@ -127,7 +129,8 @@ class _State:
             yield loss.detach()
 
     def _loss(self, batch: Batch) -> Tensor:
-        logits = self._model(batch.images)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._bfloat16):
+            logits = self._model(batch.images).float()
         smoothing = self._recipe.label_smoothing
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
         if batch.share == 1.0:
@@ -165,6 +168,13 @@ class _State:
         for slot, tensors in enumerate(self._optimizer.state):
             found |= {f"optimizer.{slot}.{number}": tensor for number, tensor in enumerate(tensors)}
         return found
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Whether `device` has instructions for it; emulated it would be slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> _Split:

@@ -69,6 +69,8 @@ def limits_of(config: RunConfig) -> Limits:
         lookahead=config.search.lookahead,
         finish_share=config.search.finish_share,
         attempts=config.search.attempts,
+        final_candidates=config.final.candidates,
+        final_seconds=config.final.minutes * 60,
     )
 
 
@@ -200,9 +202,16 @@ def require_test_data(config: RunConfig) -> None:
     require_test(config.task, data_roots(config.data.root))
 
 
-def _training_of(config: RunConfig, data: TrainingData) -> TrainingRole:
-    trainer = TorchTrainer(config.training.recipe, config.training.cpus)
-    return TrainingRole(space_of(config), trainer, data, config.seed, config.training.checkpoints)
+def _training_of(config: RunConfig, folder: Path, data: TrainingData) -> TrainingRole:
+    return TrainingRole(
+        space_of(config),
+        TorchTrainer(config.training.recipe, config.training.cpus),
+        data,
+        config.seed,
+        folder,
+        TorchTrainer(config.final.recipe, config.final.cpus),
+        config.final.all_images,
+    )
 
 
 def _evaluation_of(
@@ -278,9 +287,11 @@ def _st_deployer_of(config: RunConfig, settings: ProverSettings) -> Deployer:
     return StDeployer(config.board, StRoute(program, config.board, asked.time_limit_seconds), settings)
 
 
-def blueprint_of(config: RunConfig, judge: Judge, provenance: dict[str, str], endpoint: Endpoint | None) -> Blueprint:
+def blueprint_of(
+    config: RunConfig, judge: Judge, provenance: dict[str, str], endpoint: Endpoint | None, folder: Path
+) -> Blueprint:
     """What an executor builds the roles from. `provenance` goes into the bundle's evidence; `endpoint` is of the model
-    that the run serves, if it does."""
+    that the run serves, if it does; `folder` is the run's."""
     asking = roles_asking(config)
     shares_context = asking and config.agents.context == "shared"
     return Blueprint(
@@ -290,7 +301,7 @@ def blueprint_of(config: RunConfig, judge: Judge, provenance: dict[str, str], en
         make_proposer=partial(proposer_of, config, endpoint),
         make_gate=partial(gate_of, config, judge),
         make_training_agent=partial(training_agent_of, config, endpoint) if "training" in asking else None,
-        make_training=partial(_training_of, config),
+        make_training=partial(_training_of, config, folder),
         make_evaluation=partial(_evaluation_of, config, judge, data_roots(config.data.root), endpoint),
         make_deployment=partial(_deployment_of, config, provenance, endpoint),
         board=config.board.name,
@@ -299,5 +310,7 @@ def blueprint_of(config: RunConfig, judge: Judge, provenance: dict[str, str], en
         reduction_factor=config.search.reduction_factor,
         trial_cpus=config.training.cpus,
         trial_gpus=config.training.gpus,
+        final_cpus=config.final.cpus,
+        final_gpus=config.final.gpus,
         checkers=config.feasibility.actors,
     )

@@ -221,13 +221,21 @@ class FeasibilityConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """How a candidate is trained, and what a trial may use. In folder `checkpoints`, null for none, each training
-    leaves a file after every epoch, from which the same command goes on; nothing is removed there."""
+    """How a candidate is trained, and what a trial may use."""
 
     recipe: Recipe
     cpus: PositiveInt
     gpus: Annotated[float, Field(ge=0)]
-    checkpoints: Annotated[Path | None, AfterValidator(lambda path: path and path.absolute())]
+
+
+class FinalConfig(TrainingConfig):
+    """The final phase: the `candidates` best of the search (0 for none) are trained again, for at most `minutes` each
+    on top of the run's. With `all_images` they are trained on the validation images too, so that the search's ranking
+    says which one ships; else their validation accuracy after this training does."""
+
+    candidates: NonNegativeInt
+    minutes: PositiveFloat
+    all_images: bool
 
 
 class SearchConfig(_Section):
@@ -297,6 +305,7 @@ class RunConfig(_Section):
     agents: AgentsConfig
     feasibility: FeasibilityConfig
     training: TrainingConfig
+    final: FinalConfig
     search: SearchConfig
     evaluation: EvaluationConfig
     cluster: ClusterConfig

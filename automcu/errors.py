@@ -35,6 +35,10 @@ class InfraFailure(AutoMCUError):
     """The work failed for a reason outside the candidate: the same work elsewhere, or later, may succeed."""
 
 
+class OutOfMemory(InfraFailure):
+    """The machine, or its GPU, has not the memory that a training takes."""
+
+
 class CandidateFailure(AutoMCUError):
     """The work would fail anywhere; the reason goes back to the proposer as a finding."""
 

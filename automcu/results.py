@@ -59,12 +59,20 @@ class EpochPoint:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """A finished training. `ended` says why it ended: all epochs done, stopped by the scheduler, or out of time."""
+    """A finished training. `ended` says why it ended: all epochs done, stopped by the scheduler, or out of time.
+
+    `final` is the long training of a finished search; where it `saw_validation`, the images of the validation split
+    were trained on too, and an accuracy on them is no estimate. `halved_batch` says that memory did not suffice for
+    the recipe's batch.
+    """
 
     curve: tuple[EpochPoint, ...]
     ended: Literal["completed", "scheduler", "deadline"]
     seed: int
     seconds: float
+    final: bool = False
+    saw_validation: bool = False
+    halved_batch: bool = False
 
     @property
     def validation_accuracy(self) -> float:

@@ -138,7 +138,7 @@ def _drive(
         from automcu.executors.inline import run_inline
 
         with _served(config, on_ray=False) as (config, endpoint):
-            blueprint = build.blueprint_of(config, judge, provenance, endpoint)
+            blueprint = build.blueprint_of(config, judge, provenance, endpoint, files.path)
             return run_inline(blueprint, limits, header, files, data, lambda: time.monotonic() - began, say)
     from automcu.actors import cluster
     from automcu.actors.run import run_on_ray
@@ -154,7 +154,7 @@ def _drive(
             boards={config.board.name: 1},
         )
     with _served(config, on_ray=True) as (config, endpoint):
-        blueprint = build.blueprint_of(config, judge, provenance, endpoint)
+        blueprint = build.blueprint_of(config, judge, provenance, endpoint, files.path)
         return run_on_ray(blueprint, limits, header, files.path, data, began=began, say=say)
 
 
@@ -188,6 +188,12 @@ def _announce(config: "RunConfig", folder: Path) -> None:
         f"Budget: at most {budget.ram_bytes / 1000:g} KB of RAM, {budget.flash_bytes / 1000:g} KB of Flash{macs}; "
         f"{config.budget.minutes:g} minutes, {config.budget.candidates} trained candidates"
     )
+    if config.final.candidates:
+        say(
+            f"Final phase: after that the best {config.final.candidates} trained again, for "
+            f"{config.final.recipe.epochs} epochs, at most {config.final.minutes:g} minutes each"
+            f"{', on the validation images too' * config.final.all_images}"
+        )
     asking = roles_asking(config)
     if "proposal" in asking:
         and_code = " and from code" if config.proposer.kind == "hybrid" else ""

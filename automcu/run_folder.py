@@ -2,7 +2,9 @@
 
 journal.jsonl              every event, see `automcu.journal`
 run.json                   configuration, seed, versions: what it takes to run it again
-candidates/ID/             weights.safetensors, model_int8.tflite of a trained candidate
+candidates/ID/             weights.safetensors, model_int8.tflite of a trained candidate; in final/ those of the
+                           final phase
+checkpoints/               how far trainings have come that have not ended
 candidates.parquet         a row per candidate
 costs.parquet              a row per agent role, and one for the run
 summary.md, pareto.png     the result for people
@@ -49,6 +51,13 @@ class RunFolder:
             raise _refused(target, error) from error
         return target
 
+    def remove(self, name: str) -> None:
+        """Remove a file that may be there."""
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise _refused(self.path / name, error) from error
+
     def read(self, name: str) -> bytes:
         """The content of a file that was written before."""
         try:
@@ -59,14 +68,19 @@ class RunFolder:
             ) from error
 
 
-def weights_name(candidate_id: int) -> str:
-    """Where a candidate's trained weights lie in the run folder."""
-    return f"candidates/{candidate_id:05d}/weights.safetensors"
+def weights_name(candidate_id: int, final: bool = False) -> str:
+    """Where a candidate's trained weights lie in the run folder, those of the search or of the final phase."""
+    return f"candidates/{candidate_id:05d}/{'final/' * final}weights.safetensors"
 
 
-def model_name(candidate_id: int) -> str:
-    """Where a candidate's int8 file lies in the run folder."""
-    return f"candidates/{candidate_id:05d}/model_int8.tflite"
+def model_name(candidate_id: int, final: bool = False) -> str:
+    """Where the int8 file of these weights lies."""
+    return f"candidates/{candidate_id:05d}/{'final/' * final}model_int8.tflite"
+
+
+def checkpoint_name(candidate_id: int, final: bool = False) -> str:
+    """Where the checkpoint of a training that has not ended lies."""
+    return f"checkpoints/{candidate_id:05d}{'_final' * final}.safetensors"
 
 
 def _refused(path: Path, error: OSError) -> OutputError:

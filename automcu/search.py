@@ -1,11 +1,12 @@
 """The search: what to do next, and what came back. Plain decisions; it starts no process and knows neither Ray nor
 torch.
 
-A candidate goes check -> train -> evaluate; when the time or the number of candidates is spent, the best one goes on
-to test -> deploy. Where there is a supervisor agent, each round of proposals begins with its plan; where there is a
-training agent, it chooses a recipe between check and train. An executor asks for work (`next_work`), does it, and hands
-every outcome back (`record`). Outcomes may come in any order; each piece of work has exactly one outcome, except
-`Propose`, whose items arrive one by one before its `ProposalsEnded`. `drive` is the whole loop.
+A candidate goes check -> train -> evaluate; when the time or the number of candidates is spent, the best go on to
+retrain -> evaluate where there is a final phase, and the best of all to test -> deploy. Where there is a supervisor
+agent, each round of proposals begins with its plan; where there is a training agent, it chooses a recipe between check
+and train. An executor asks for work (`next_work`), does it, and hands every outcome back (`record`). Outcomes may come
+in any order; each piece of work has exactly one outcome, except `Propose`, whose items arrive one by one before its
+`ProposalsEnded`. `drive` is the whole loop.
 
 Rules that hold whatever the order: nothing is trained without a report that keeps the budget, no architecture is
 checked twice, every candidate ends as exactly one `Finished`, and failed work is repeated only when the failure was
@@ -22,6 +23,7 @@ from automcu.architecture import Candidate
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
 from automcu.messages import ConvergenceNote, RecipeRequest, RoundPlan, RoundRequest, convergence_note
 from automcu.proposal import InvalidProposal, Notice, Proposal, ProposalItem
+from automcu.results import TrialResult
 from automcu.work import (
     STAGES,
     CandidateWork,
@@ -42,6 +44,7 @@ from automcu.work import (
     Proposed,
     RecipeChosen,
     Result,
+    Retrain,
     Stage,
     Test,
     TestDone,
@@ -57,7 +60,8 @@ from automcu.work import (
 class Limits:
     """What bounds a search. `seconds` is the whole run; `finish_share` of it is kept for the last evaluations, the test
     and the bundle. `batch` proposals are asked for at once, `lookahead` fitting candidates are kept waiting for a
-    training slot, `attempts` is how often work is tried when the infrastructure fails."""
+    training slot, `attempts` is how often work is tried when the infrastructure fails. After the search the
+    `final_candidates` best are trained again, for at most `final_seconds` each, which come on top of `seconds`."""
 
     seconds: float
     max_proposals: int
@@ -66,6 +70,8 @@ class Limits:
     lookahead: int
     finish_share: float
     attempts: int
+    final_candidates: int = 0
+    final_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,8 @@ class Search:
         self._fruit = False
         self._trial_seconds: list[float] = []
         self._longest_evaluation = 0.0
+        self._finalists: list[Evaluated] | None = None
+        """The best of the search, best first, once it is over and they are to be trained again."""
         self._counts: Counter[str] = Counter()
         self._over = False
 
@@ -179,7 +187,7 @@ class Search:
         """Work to begin now, at most `room` of each stage; later stages first, so queues drain before they fill."""
         self._retire()
         work: list[Work] = []
-        for stage in ("deploy", "test", "evaluate", "train", "recipe", "check"):
+        for stage in ("deploy", "test", "evaluate", "retrain", "train", "recipe", "check"):
             free = room.get(stage, 0)
             if stage == "train":
                 free = min(free, self.limits.max_trained - self._counts["training begun"])
@@ -274,25 +282,35 @@ class Search:
         if not self._may_train:
             for stage in ("check", "recipe", "train"):
                 self._skip(stage)
+        extra = len(self._finalists or ()) * self.limits.final_seconds
         # The test and the bundle take about as long again as an evaluation.
-        out_of_time = self._clock() + 2 * self._longest_evaluation >= self.limits.seconds
+        out_of_time = self._clock() + 2 * self._longest_evaluation >= self.limits.seconds + extra
         if out_of_time and self._counts["evaluated"]:
             self._skip("evaluate")
         if self._due or self._wants_proposals() or (self._proposing and self._may_train):
             return
+        if self._finalists is None and self._begin_final_phase():
+            return
         ends = self.finished.values()
         gave_up = out_of_time and any(isinstance(end, Failed) and end.stage in ("test", "deploy") for end in ends)
-        winner = None if gave_up or any(isinstance(end, Deployed) for end in ends) else self.best
+        winner = None if gave_up or any(isinstance(end, Deployed) for end in ends) else self._winner
         if winner is None:
             self._over = True
         else:
             self._queue(Test(winner))
 
+    def _begin_final_phase(self) -> bool:
+        """Have the best trained again; whether there are any."""
+        self._finalists = self._ranked[: self.limits.final_candidates]
+        for evaluated in self._finalists:
+            self._queue(Retrain(evaluated, self.limits.final_seconds))
+        return bool(self._finalists)
+
     def _skip(self, stage: Stage) -> None:
         for candidate_id in list(self._queues[stage]):
             work = self._due.get(candidate_id)
             if work is not None and stage_of(work) == stage and candidate_id not in self._running:
-                self._finish(Skipped(work.candidate, stage))
+                self._give_up(Skipped(work.candidate, stage))
         self._queues[stage].clear()
 
     def _queue(self, work: CandidateWork) -> None:
@@ -368,7 +386,7 @@ class Search:
             if isinstance(work, Train) and self._recipes:
                 self._notes.append(convergence_note(work.candidate.id, None, work.recipe))
             cause: Literal["infrastructure", "candidate"] = "infrastructure" if failure.retryable else "candidate"
-            self._finish(Failed(work.candidate, stage, cause, failure.message))
+            self._give_up(Failed(work.candidate, stage, cause, failure.message))
 
     def _record_result(self, outcome: Result) -> None:
         work = self._due.get(outcome.candidate_id)
@@ -391,8 +409,10 @@ class Search:
                     self._finish(Stopped(candidate, report, trial))
                 else:
                     self._queue(Evaluate(candidate, report, trial))
+            case Retrain(Evaluated(candidate, report)), Trained(_, trial):
+                self._queue(Evaluate(candidate, report, trial))
             case Evaluate(candidate, report, trial), EvaluationDone(_, evaluation, note):
-                self._counts["evaluated"] += 1
+                self._counts["evaluated"] += not trial.final
                 self._longest_evaluation = max(self._longest_evaluation, evaluation.seconds)
                 self._finish(Evaluated(candidate, report, trial, evaluation, note))
             case Test(evaluated), TestDone(_, test):
@@ -404,6 +424,15 @@ class Search:
                     )
                 )
 
+    def _give_up(self, end: Failed | Skipped) -> None:
+        """`end` is how the candidate ends; but one that fails in the final phase stays what the search made of it."""
+        work = self._due.get(end.candidate.id)
+        if isinstance(work, Retrain) or (isinstance(work, Evaluate) and work.trial.final):
+            del self._due[end.candidate.id]
+            self._running.discard(end.candidate.id)
+        else:
+            self._finish(end)
+
     def _finish(self, end: Finished) -> None:
         self.finished[end.candidate.id] = end
         self._due.pop(end.candidate.id, None)
@@ -414,7 +443,9 @@ class Search:
         """Bring a fresh search to where a journal's outcomes leave off; work that was under way is due again."""
         for outcome in outcomes:
             match outcome:
-                case Trained() | WorkFailed("train"):
+                case Trained(trial=TrialResult(final=True)) | WorkFailed("retrain") if self._finalists is None:
+                    self._begin_final_phase()
+                case Trained(trial=TrialResult(final=False)) | WorkFailed("train"):
                     self._counts["training begun"] += 1
                 case TestDone(candidate_id) | WorkFailed("test", int(candidate_id)):
                     end = self.finished.get(candidate_id)
@@ -428,16 +459,30 @@ class Search:
     @property
     def best(self) -> Evaluated | None:
         """The evaluated candidate of highest int8 validation accuracy; of equals the smaller, then the earlier."""
+        return next(iter(self._ranked), None)
+
+    @property
+    def _ranked(self) -> list[Evaluated]:
+        """All evaluated candidates, best first."""
         evaluated = [end for end in self.finished.values() if isinstance(end, Evaluated)]
-        return max(
+        return sorted(
             evaluated,
             key=lambda end: (
-                end.evaluation.int8_validation_accuracy,
-                -(end.report.ram_bytes + end.report.flash_bytes),
-                -end.candidate.id,
+                -end.evaluation.int8_validation_accuracy,
+                end.report.ram_bytes + end.report.flash_bytes,
+                end.candidate.id,
             ),
-            default=None,
         )
+
+    @property
+    def _winner(self) -> Evaluated | None:
+        """What ships: the best of those that came through the final phase, else the best of the search. Where the final
+        phase saw the validation images, the search's ranking stands."""
+        places = {end.candidate.id: place for place, end in enumerate(self._finalists or ())}
+        final = [end for end in self._ranked if end.trial.final]
+        seen = any(end.trial.saw_validation for end in final)
+        chosen = sorted(final, key=lambda end: places[end.candidate.id]) if seen else final
+        return next(iter(chosen or self._ranked), None)
 
     @property
     def funnel(self) -> Funnel:

@@ -67,6 +67,19 @@ class Evaluate:
 
 
 @dataclass(frozen=True, slots=True)
+class Retrain:
+    """Train one of the best candidates again, with the final recipe, for at most `seconds`."""
+
+    evaluated: Evaluated
+    seconds: float
+
+    @property
+    def candidate(self) -> Candidate:
+        """The candidate to train."""
+        return self.evaluated.candidate
+
+
+@dataclass(frozen=True, slots=True)
 class Test:
     """Measure the chosen candidate on the test set, once."""
 
@@ -91,10 +104,10 @@ class Deploy:
         return self.evaluated.candidate
 
 
-Stage = Literal["plan", "propose", "check", "recipe", "train", "evaluate", "test", "deploy"]
-STAGES: tuple[Stage, ...] = ("plan", "propose", "check", "recipe", "train", "evaluate", "test", "deploy")
+Stage = Literal["plan", "propose", "check", "recipe", "train", "evaluate", "retrain", "test", "deploy"]
+STAGES: tuple[Stage, ...] = ("plan", "propose", "check", "recipe", "train", "evaluate", "retrain", "test", "deploy")
 
-CandidateWork = Check | ChooseRecipe | Train | Evaluate | Test | Deploy
+CandidateWork = Check | ChooseRecipe | Train | Evaluate | Retrain | Test | Deploy
 Work = Plan | Propose | CandidateWork
 
 
@@ -213,6 +226,7 @@ _STAGE: Mapping[type[Work], Stage] = {
     ChooseRecipe: "recipe",
     Train: "train",
     Evaluate: "evaluate",
+    Retrain: "retrain",
     Test: "test",
     Deploy: "deploy",
 }

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from automcu.board import Budget
-from automcu.finished import Deployed, Evaluated, Failed, Rejected, Skipped, Stopped
+from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
 from automcu.messages import RecipeChoice, RoundPlan
 from automcu.proposal import InvalidProposal, Proposal
+from automcu.results import TrialResult
 from automcu.search import Limits, Search, drive
 from automcu.work import (
     STAGES,
@@ -28,6 +30,7 @@ from automcu.work import (
     Propose,
     Proposed,
     RecipeChosen,
+    Retrain,
     Stage,
     Test,
     TestDone,
@@ -52,6 +55,8 @@ class ShuffledExecutor:
         self.flying: list[Work] = []
         self.begun: list[Work] = []
         self.proposed = 0
+        self.sees_validation = draw.draw(st.booleans())
+        self.evaluated: dict[int, Finished] = {}
 
     def clock(self) -> float:
         return self.now
@@ -98,10 +103,17 @@ class ShuffledExecutor:
                 yield Trained(candidate.id, trial(0.5, self.draw.draw(st.floats(0, 5)), ended))
             case Evaluate(candidate):
                 yield EvaluationDone(candidate.id, evaluation(self.draw.draw(st.floats(0, 1))))
+            case Retrain(evaluated):
+                assert evaluated == self.evaluated[evaluated.candidate.id]
+                yield Trained(work.candidate.id, final_trial(self.draw.draw(st.floats(0, 5)), self.sees_validation))
             case Test():
                 yield TestDone(work.candidate.id, test_result())
             case Deploy():
                 yield DeployDone(work.candidate.id, deployment())
+
+
+def final_trial(seconds: float = 1.0, saw_validation: bool = False) -> TrialResult:
+    return replace(trial(0.9, seconds), final=True, saw_validation=saw_validation)
 
 
 @given(st.data(), st.integers(1, 4), st.booleans(), st.booleans(), st.booleans())
@@ -111,9 +123,10 @@ def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
     executor = ShuffledExecutor(draw, workers, trouble)
     limits = Limits(
         seconds=draw.draw(st.floats(0, 60)), max_proposals=12, max_trained=5, batch=4, lookahead=3, finish_share=0.2,
-        attempts=2,
+        attempts=2, final_candidates=draw.draw(st.integers(0, 3)), final_seconds=5,
     )  # fmt: skip
     search = Search(limits, executor.clock, plans=plans, recipes=recipes)
+    executor.evaluated = search.finished
     drive(search, executor, ())
 
     assert all(isinstance(work, Plan | Propose) for work in executor.flying)
@@ -133,9 +146,15 @@ def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
     if not trouble:
         assert len(tested) == ends[Deployed] == (search.funnel.evaluated > 0)
         assert sum(isinstance(work, Train) for work in executor.begun) <= limits.max_trained
+    retrained = Counter(work.candidate.id for work in executor.begun if isinstance(work, Retrain))
+    assert len(retrained) <= limits.final_candidates and all(count <= limits.attempts for count in retrained.values())
     deployed = [end for end in search.finished.values() if isinstance(end, Deployed)]
     for end in deployed:
         rivals = [other for other in search.finished.values() if isinstance(other, Evaluated)]
+        if retrained and not trouble:
+            assert end.trial.final
+        if end.trial.final:
+            rivals = [rival for rival in rivals if rival.trial.final and not rival.trial.saw_validation]
         assert all(
             other.evaluation.int8_validation_accuracy <= end.evaluation.int8_validation_accuracy for other in rivals
         )
@@ -223,6 +242,83 @@ def test_when_the_winner_cannot_be_deployed_the_next_best_is() -> None:
     search.record(WorkFailed("test", 1, False, "broken"))
     (second,) = search.next_work(ROOM)
     assert isinstance(second, Test) and second.candidate.id == 2
+
+
+def searched(final_candidates: int, accuracies: Mapping[int, float]) -> Search:
+    """A search that has evaluated candidates with these accuracies, and has nothing left but its final phase."""
+    search = Search(
+        limits(max_trained=len(accuracies), lookahead=1, final_candidates=final_candidates, final_seconds=500),
+        lambda: 0.0,
+    )
+    for work in feed(search, list(accuracies)):
+        if isinstance(work, Train):
+            search.record(Trained(work.candidate.id, trial()))
+    for work in search.next_work(ROOM):
+        if isinstance(work, Evaluate):
+            search.record(EvaluationDone(work.candidate.id, evaluation(accuracies[work.candidate.id])))
+    return search
+
+
+@pytest.mark.parametrize(("saw_validation", "winner"), [(False, 1), (True, 3)])
+def test_the_best_are_trained_again_and_unseen_images_choose_among_them(saw_validation: bool, winner: int) -> None:
+    search = searched(2, {1: 0.8, 2: 0.7, 3: 0.9})
+    finals = search.next_work(ROOM)
+    assert [(work.candidate.id, work.seconds) for work in finals if isinstance(work, Retrain)] == [(3, 500), (1, 500)]
+    for number in (3, 1):
+        search.record(Trained(number, final_trial(saw_validation=saw_validation)))
+    measured = search.next_work(ROOM)
+    assert [work.candidate.id for work in measured if isinstance(work, Evaluate)] == [3, 1]
+    search.record(EvaluationDone(3, evaluation(0.95)))
+    search.record(EvaluationDone(1, evaluation(0.96)))
+    (test,) = search.next_work(ROOM)
+    assert isinstance(test, Test) and test.candidate.id == winner and test.evaluated.trial.final
+    assert (search.funnel.trained, search.funnel.evaluated) == (3, 3)
+
+
+@pytest.mark.parametrize("stage", ["retrain", "evaluate"])
+def test_who_fails_in_the_final_phase_stays_what_the_search_made_of_it(stage: Stage) -> None:
+    search = searched(1, {1: 0.8, 2: 0.7})
+    before = search.finished[1]
+    search.next_work(ROOM)
+    if stage == "evaluate":
+        search.record(Trained(1, final_trial()))
+        search.next_work(ROOM)
+    search.record(WorkFailed(stage, 1, False, "the loss is NaN"))
+    (test,) = search.next_work(ROOM)
+    assert isinstance(test, Test) and test.evaluated == before == search.finished[1]
+
+
+@pytest.mark.parametrize("told", range(7))
+def test_a_replayed_search_goes_on_in_its_final_phase(told: int) -> None:
+    search = searched(2, {1: 0.8, 2: 0.7})
+    finals: list[Outcome] = [
+        WorkFailed("retrain", 1, True, "killed"),
+        Trained(1, final_trial()),
+        EvaluationDone(1, evaluation(0.95)),
+        WorkFailed("retrain", 2, False, "NaN"),
+        TestDone(1, test_result()),
+        DeployDone(1, deployment()),
+    ]
+    story: list[Outcome] = []
+    for number in (1, 2):
+        story += [Proposed(Proposal(architecture(number), "test")), Checked(number, report(), (), 0.0)]
+        story += [Trained(number, trial()), EvaluationDone(number, evaluation(1 - number / 10))]
+    story.append(ProposalsEnded(0.0))
+    fresh = Search(search.limits, lambda: 0.0)
+    fresh.replay([*story, *finals[:told]])
+    while not fresh.done:
+        for work in fresh.next_work(ROOM):
+            match work:
+                case Retrain():
+                    fresh.record(Trained(work.candidate.id, final_trial()))
+                case Evaluate():
+                    fresh.record(EvaluationDone(work.candidate.id, evaluation(0.95)))
+                case Test():
+                    fresh.record(TestDone(work.candidate.id, test_result()))
+                case Deploy():
+                    fresh.record(DeployDone(work.candidate.id, deployment()))
+    end = fresh.finished[1]
+    assert isinstance(end, Deployed) and end.trial.final and fresh.funnel.trained == 2
 
 
 def test_outcomes_that_nobody_waits_for_are_ignored() -> None:

@@ -14,10 +14,11 @@ from automcu.actors.deployments import Deployments
 from automcu.actors.pool import CheckPool, sentence
 from automcu.actors.roles import EvaluationActor, PlanningActor, ProposalActor, TrainingActor
 from automcu.actors.shared import shared_on_ray
+from automcu.actors.trials import retrain
 from automcu.deploy.bundle import write_bundle
 from automcu.executors.blueprint import Blueprint
 from automcu.journal import journal_extract
-from automcu.run_folder import RunFolder, model_name, weights_name
+from automcu.run_folder import RunFolder, checkpoint_name, model_name, weights_name
 from automcu.work import (
     Check,
     ChooseRecipe,
@@ -26,6 +27,7 @@ from automcu.work import (
     Outcome,
     Plan,
     Propose,
+    Retrain,
     Stage,
     Test,
     Train,
@@ -50,6 +52,8 @@ class RayExecutor:
     """The executor of the supervisor actor. Not thread-safe, but for `next_training` and `deliver`."""
 
     def __init__(self, blueprint: Blueprint, data: ray.ObjectRef, folder: RunFolder, slots: int) -> None:
+        self._blueprint = blueprint
+        self._data = data
         self._folder = folder
         self._slots = slots
         shared = shared_on_ray(blueprint)
@@ -82,6 +86,7 @@ class RayExecutor:
             "recipe": 1 - flying["recipe"],
             "train": self._slots - len(self._training),
             "evaluate": 1 - flying["evaluate"],
+            "retrain": 1 - flying["retrain"],
             "test": 1 - flying["test"],
             "deploy": 1 - flying["deploy"],
         }
@@ -103,19 +108,24 @@ class RayExecutor:
             case Train():
                 self._training.add(work.candidate.id)
                 self._to_train.append(work)
-            case Evaluate(candidate):
-                weights = self._folder.read(weights_name(candidate.id))
+            case Retrain():
+                resources = {"num_cpus": self._blueprint.final_cpus, "num_gpus": self._blueprint.final_gpus}
+                supervisor = ray.get_runtime_context().current_actor
+                training = retrain.options(**resources).remote(work, supervisor, self._blueprint, self._data)
+                self._flights[training] = _Flight(work, self._store_weights)
+            case Evaluate(candidate, _, trial):
+                weights = self._folder.read(weights_name(candidate.id, trial.final))
                 self._flights[self._evaluator.evaluate.remote(work, weights)] = _Flight(
-                    work, lambda result: self._store_model(candidate.id, result)
+                    work, lambda result: self._store_model(model_name(candidate.id, trial.final), result)
                 )
             case Test():
-                weights = self._folder.read(weights_name(work.candidate.id))
-                tflite = self._folder.read(model_name(work.candidate.id))
+                weights = self._folder.read(weights_name(work.candidate.id, work.evaluated.trial.final))
+                tflite = self._folder.read(model_name(work.candidate.id, work.evaluated.trial.final))
                 self._flights[self._evaluator.test.remote(work, weights, tflite)] = _Flight(
                     work, lambda outcome: (outcome,)
                 )
             case Deploy():
-                tflite = self._folder.read(model_name(work.candidate.id))
+                tflite = self._folder.read(model_name(work.candidate.id, work.evaluated.trial.final))
                 journal = journal_extract(self._folder.path / "journal.jsonl", work.candidate.id)
                 self._flights[self._deployments.start(work, tflite, journal)] = _Flight(work, self._store_bundle)
 
@@ -136,6 +146,8 @@ class RayExecutor:
                 if outcome.candidate_id is not None:
                     if weights:
                         self._folder.write(weights_name(outcome.candidate_id), weights)
+                    if isinstance(outcome, Trained):
+                        self._folder.remove(checkpoint_name(outcome.candidate_id))
                     self._training.discard(outcome.candidate_id)
                 outcomes.append(outcome)
                 outcome, weights = self._delivered.get_nowait()
@@ -168,10 +180,17 @@ class RayExecutor:
             return (WorkFailed(stage_of(flight.work), candidate_id, True, sentence(error)),)
         return flight.arrive(result)
 
-    def _store_model(self, candidate_id: int, result: tuple[Sequence[Outcome], bytes]) -> Sequence[Outcome]:
+    def _store_weights(self, result: tuple[Trained | WorkFailed, bytes]) -> Sequence[Outcome]:
+        outcome, weights = result
+        if isinstance(outcome, Trained):
+            self._folder.write(weights_name(outcome.candidate_id, final=True), weights)
+            self._folder.remove(checkpoint_name(outcome.candidate_id, final=True))
+        return (outcome,)
+
+    def _store_model(self, name: str, result: tuple[Sequence[Outcome], bytes]) -> Sequence[Outcome]:
         outcomes, tflite = result
         if tflite:
-            self._folder.write(model_name(candidate_id), tflite)
+            self._folder.write(name, tflite)
         return outcomes
 
     def _store_bundle(self, result: tuple[Sequence[Outcome], Mapping[str, bytes]]) -> Sequence[Outcome]:

@@ -40,8 +40,9 @@ def run_on_ray(
     be written, `InfraFailure` when Ray fails.
     """
     trial = {"CPU": float(blueprint.trial_cpus), "GPU": blueprint.trial_gpus}
+    final = {"CPU": float(blueprint.final_cpus), "GPU": blueprint.final_gpus} if limits.final_candidates else {}
     board = {BOARD_RESOURCE.format(blueprint.board): 1.0}
-    require_resources({"a training": trial, f"deploying to {blueprint.board}": board})
+    require_resources({"a training": trial, "the final phase": final, f"deploying to {blueprint.board}": board})
     slots = sum(
         int(min(node["Resources"].get(name, 0) // amount for name, amount in trial.items() if amount))
         for node in ray.nodes()

@@ -18,7 +18,7 @@ from automcu.executors import steps
 from automcu.executors.blueprint import Blueprint
 from automcu.results import EpochPoint
 from automcu.training.data import TrainingData
-from automcu.work import Train, Trained
+from automcu.work import Retrain, Train, Trained, WorkFailed
 
 METRIC = "validation_accuracy"
 
@@ -75,6 +75,22 @@ def train_candidate(
         return
     ray.get(supervisor.trained.remote(candidate_id, Trained(candidate_id, trial), weights))
     _report(trial.curve[-1])
+
+
+@ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
+def retrain(
+    work: Retrain, supervisor: ActorHandle, blueprint: Blueprint, data: TrainingData
+) -> tuple[Trained | WorkFailed, bytes]:
+    """One training of the final phase, and its weights. A task, since there is nothing for Tune to decide."""
+
+    def on_epoch(point: EpochPoint) -> None:
+        ray.get(supervisor.epoch.remote(work.candidate.id, point))
+
+    try:
+        trial, weights = blueprint.make_training(data).train(work, on_epoch)
+    except Exception as error:
+        return steps.failure("retrain", work.candidate.id, error), b""
+    return Trained(work.candidate.id, trial), weights
 
 
 def _report(point: EpochPoint) -> None:

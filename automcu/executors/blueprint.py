@@ -32,7 +32,8 @@ class Blueprint:
     The gate and the evaluator may own processes: whoever makes one closes it. `make_supervisor` and
     `make_training_agent` are None where no one is to be asked; `make_meter` and `make_context` make what roles share,
     as far as they do.
-    `trial_cpus` and `trial_gpus` are what one training takes; `epochs` is how long it lasts; `grace_epochs` and
+    `trial_cpus` and `trial_gpus` are what one training takes, `final_cpus` and `final_gpus` what one of the final phase
+    does; `epochs` is how long it lasts; `grace_epochs` and
     `reduction_factor` are ASHA's; `checkers` is the size of the feasibility pool.
     """
 
@@ -51,6 +52,8 @@ class Blueprint:
     reduction_factor: int
     trial_cpus: int
     trial_gpus: float
+    final_cpus: int
+    final_gpus: float
     checkers: int
 
     def shared(self) -> Shared:

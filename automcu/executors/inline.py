@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from automcu.agents.supervisor import SupervisorAgent
 from automcu.agents.training import TrainingAgent
@@ -15,7 +16,8 @@ from automcu.journal import Header, Journal, journal_extract
 from automcu.ledger import Ledger
 from automcu.proposal import Proposer
 from automcu.report.progress import Progress
-from automcu.run_folder import RunFolder, model_name, weights_name
+from automcu.results import EpochPoint
+from automcu.run_folder import RunFolder, checkpoint_name, model_name, weights_name
 from automcu.search import Limits, Search, drive
 from automcu.training.data import TrainingData
 from automcu.work import (
@@ -27,12 +29,14 @@ from automcu.work import (
     Outcome,
     Plan,
     Propose,
+    Retrain,
     Stage,
     Test,
     Train,
     Trained,
     Work,
     WorkFailed,
+    stage_of,
 )
 
 
@@ -52,9 +56,10 @@ class InlineRoles:
 class InlineExecutor:
     """Same seed, same machine: the same candidates and verdicts in the same order."""
 
-    def __init__(self, roles: InlineRoles, folder: RunFolder) -> None:
+    def __init__(self, roles: InlineRoles, folder: RunFolder, on_epoch: Callable[[int, EpochPoint], None]) -> None:
         self._roles = roles
         self._folder = folder
+        self._on_epoch = on_epoch
         self._waiting: deque[Work] = deque()
 
     def room(self) -> Mapping[Stage, int]:
@@ -81,20 +86,20 @@ class InlineExecutor:
             case ChooseRecipe():
                 assert self._roles.training_agent is not None
                 return steps.choose_recipe(self._roles.training_agent, work)
-            case Train(candidate):
+            case Train() | Retrain():
                 return [self._train(work)]
-            case Evaluate(candidate):
-                weights = self._folder.read(weights_name(candidate.id))
+            case Evaluate(candidate, _, trial):
+                weights = self._folder.read(weights_name(candidate.id, trial.final))
                 outcomes, tflite = self._roles.evaluation.evaluate(work, weights)
                 if tflite:
-                    self._folder.write(model_name(candidate.id), tflite)
+                    self._folder.write(model_name(candidate.id, trial.final), tflite)
                 return outcomes
             case Test():
-                weights = self._folder.read(weights_name(work.candidate.id))
-                tflite = self._folder.read(model_name(work.candidate.id))
+                weights = self._folder.read(weights_name(work.candidate.id, work.evaluated.trial.final))
+                tflite = self._folder.read(model_name(work.candidate.id, work.evaluated.trial.final))
                 return [self._roles.evaluation.test(work, weights, tflite)]
             case Deploy():
-                tflite = self._folder.read(model_name(work.candidate.id))
+                tflite = self._folder.read(model_name(work.candidate.id, work.evaluated.trial.final))
                 outcomes, files = self._roles.deployment.deploy(
                     work, tflite, journal_extract(self._folder.path / "journal.jsonl", work.candidate.id)
                 )
@@ -102,12 +107,13 @@ class InlineExecutor:
                     write_bundle(self._folder.path / "best", files)
                 return outcomes
 
-    def _train(self, work: Train) -> Trained | WorkFailed:
+    def _train(self, work: Train | Retrain) -> Trained | WorkFailed:
         try:
-            trial, weights = self._roles.training.train(work, lambda point: None)
+            trial, weights = self._roles.training.train(work, partial(self._on_epoch, work.candidate.id))
         except Exception as error:
-            return steps.failure("train", work.candidate.id, error)
-        self._folder.write(weights_name(work.candidate.id), weights)
+            return steps.failure(stage_of(work), work.candidate.id, error)
+        self._folder.write(weights_name(work.candidate.id, trial.final), weights)
+        self._folder.remove(checkpoint_name(work.candidate.id, trial.final))
         return Trained(work.candidate.id, trial)
 
 
@@ -138,7 +144,8 @@ def run_inline(
     journal(header)
     ledger = Ledger(clock)
     try:
-        drive(search, InlineExecutor(roles, folder), (journal, ledger, Progress(search, clock, say)))
+        progress = Progress(search, clock, say)
+        drive(search, InlineExecutor(roles, folder, progress.epoch), (journal, ledger, progress))
     finally:
         journal.close()
         evaluation.close()

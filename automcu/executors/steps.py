@@ -25,6 +25,7 @@ from automcu.feasibility.gate import Gate, Verdict
 from automcu.llm.client import EndsTheRun, SpendingCapReached
 from automcu.proposal import Notice, Proposer
 from automcu.results import EpochPoint, TrialResult
+from automcu.run_folder import checkpoint_name
 from automcu.spaces.space import Space
 from automcu.training.data import TrainingData
 from automcu.training.weights import weights_to_bytes
@@ -45,6 +46,7 @@ from automcu.work import (
     Propose,
     Proposed,
     RecipeChosen,
+    Retrain,
     Stage,
     Test,
     TestDone,
@@ -157,32 +159,37 @@ def _checked(judge: Callable[[Architecture], Verdict | None], work: Check) -> Ch
 
 @dataclass(frozen=True, slots=True)
 class TrainingRole:
-    """What it takes to train any candidate of a run; a candidate's seed is the run's plus its id. Trainings go on from
-    their checkpoints in folder `checkpoints`, where there is one."""
+    """What it takes to train any candidate of a run; a candidate's seed is the run's plus its id. A training leaves
+    checkpoints in the run's folder where that can be seen, and goes on from them. `final_trainer` is for the final
+    phase, in which the validation images are trained on too if `final_sees_validation`."""
 
     space: Space
     trainer: "Trainer"
     data: TrainingData
     seed: int
-    checkpoints: Path | None = None
+    folder: Path
+    final_trainer: "Trainer | None" = None
+    final_sees_validation: bool = False
 
-    def train(self, work: Train, on_epoch: Callable[[EpochPoint], None]) -> tuple[TrialResult, bytes]:
+    def train(self, work: Train | Retrain, on_epoch: Callable[[EpochPoint], None]) -> tuple[TrialResult, bytes]:
         """The trial's result and the trained weights (safetensors). `on_epoch` may raise to stop the training."""
-        trainer = self.trainer if work.recipe is None else self.trainer.with_recipe(work.recipe)
+        trainer, data, final = self.trainer, self.data, isinstance(work, Retrain)
+        if isinstance(work, Train):
+            trainer = trainer if work.recipe is None else trainer.with_recipe(work.recipe)
+        else:
+            assert self.final_trainer is not None  # the search retrains only where there is a final phase
+            trainer = self.final_trainer
+            data = data.with_validation_in_training() if self.final_sees_validation else data
         trained = trainer.train(
             self.space.build(work.candidate.architecture),
-            self.data,
+            data,
             seed=self.seed + work.candidate.id,
             seconds=work.seconds,
             on_epoch=on_epoch,
-            checkpoint=None if self.checkpoints is None else self.checkpoints / checkpoint_name(work),
+            checkpoint=self.folder / checkpoint_name(work.candidate.id, final) if self.folder.is_dir() else None,
         )
-        return trained.trial, weights_to_bytes(trained.weights)
-
-
-def checkpoint_name(work: Train) -> str:
-    """The file of a candidate's checkpoint, the same in a run that is started again."""
-    return f"candidate{work.candidate.id}-{work.candidate.architecture.fingerprint}.safetensors"
+        trial = replace(trained.trial, final=final, saw_validation=final and self.final_sees_validation)
+        return trial, weights_to_bytes(trained.weights)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from automcu.work import (
 )
 
 FUNNEL_SECONDS = 10.0
+EPOCH_SECONDS = 60.0
+TRAINED_ON = " (of images that it was trained on)"
 
 
 def _board_said(deployment: Deployment) -> str:
@@ -53,6 +55,8 @@ class Progress:
         self._clock = clock
         self._say = say
         self._next_funnel = 0.0
+        self._next_epoch = 0.0
+        self._saw_validation: set[int] = set()
         self._last_funnel = ""
         self._best = -1.0
 
@@ -67,17 +71,21 @@ class Progress:
                 self._line(f"candidate {candidate_id} is to be trained with {_recipe(recipe)}")
             case Trained(candidate_id, trial):
                 how = {"completed": "trained", "scheduler": "stopped early", "deadline": "cut by the deadline"}
+                if trial.saw_validation:
+                    self._saw_validation.add(candidate_id)
                 self._line(
-                    f"candidate {candidate_id} {how[trial.ended]} after {trial.curve[-1].epoch} epochs, "
-                    f"{trial.seconds:.0f} s: float validation accuracy {trial.validation_accuracy:.1%}"
+                    f"candidate {candidate_id} {how[trial.ended]}{' in the final phase' * trial.final} after "
+                    f"{trial.curve[-1].epoch} epochs, {trial.seconds:.0f} s: float validation accuracy "
+                    f"{trial.validation_accuracy:.1%}{TRAINED_ON * trial.saw_validation}"
                 )
             case EvaluationDone(candidate_id, evaluation):
-                report = evaluation.report
+                report, seen = evaluation.report, candidate_id in self._saw_validation
+                standing = TRAINED_ON if seen else self._standing(evaluation.int8_validation_accuracy)
                 self._line(
                     f"candidate {candidate_id} converted: int8 validation accuracy "
                     f"{evaluation.int8_validation_accuracy:.1%} (float {evaluation.float_validation_accuracy:.1%}), "
                     f"RAM {report.ram_bytes / 1000:.1f} KB, Flash {report.flash_bytes / 1000:.1f} KB, "
-                    f"{report.macs / 1e6:.2f} M MACs{self._standing(evaluation.int8_validation_accuracy)}"
+                    f"{report.macs / 1e6:.2f} M MACs{standing}"
                 )
             case TestDone(candidate_id, test):
                 self._line(
@@ -94,9 +102,17 @@ class Progress:
             self._funnel()
 
     def epoch(self, candidate_id: int, point: EpochPoint) -> None:
-        """Say how a training goes, for the first epoch of each: the later ones show in its result."""
+        """Say how a training goes: how long its first epoch took, and where it stands every minute."""
         if point.epoch == 1:
             self._line(f"candidate {candidate_id} training, first epoch took {point.seconds:.1f} s")
+        elif self._clock() >= self._next_epoch:
+            self._line(
+                f"candidate {candidate_id} training, epoch {point.epoch}, {point.seconds:.0f} s: loss "
+                f"{point.train_loss:.3f}, float accuracy on the validation images {point.validation_accuracy:.1%}"
+            )
+        else:
+            return
+        self._next_epoch = self._clock() + EPOCH_SECONDS
 
     def _standing(self, accuracy: float) -> str:
         if accuracy <= self._best:

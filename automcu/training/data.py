@@ -7,7 +7,7 @@ Images are uint8 NHWC, labels int64.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,14 @@ class TrainingData:
     validation_images: np.ndarray
     validation_labels: np.ndarray
     class_names: tuple[str, ...]
+
+    def with_validation_in_training(self) -> "TrainingData":
+        """The same, with the validation images among those to train on: for the last training, when all is chosen."""
+        return replace(
+            self,
+            images=np.concatenate([self.images, self.validation_images]),
+            labels=np.concatenate([self.labels, self.validation_labels]),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from automcu.errors import CandidateFailure, InfraFailure, OutputError
+from automcu.errors import CandidateFailure, OutOfMemory, OutputError
 from automcu.graph.network import Network
 from automcu.results import EpochPoint, TrialResult
 from automcu.training.augment import Batch, batch_of
@@ -212,6 +212,6 @@ def _memory_guard(recipe: Recipe) -> Iterator[None]:
         text = str(error).lower()
         if isinstance(error, RuntimeError) and "allocate memory" not in text and "out of memory" not in text:
             raise
-        raise InfraFailure(
+        raise OutOfMemory(
             f"out of memory with batches of {recipe.batch_size}; run fewer trials at once or lower batch_size"
         ) from error

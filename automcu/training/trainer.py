@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from automcu.errors import OutOfMemory
 from automcu.graph.network import Network
 from automcu.messages import RecipeChoice
 from automcu.results import EpochPoint, TrialResult
@@ -75,19 +76,28 @@ class TorchTrainer:
         on_epoch: Callable[[EpochPoint], None],
         checkpoint: Path | None = None,
     ) -> TrainedNetwork:
-        """See `Trainer.train`."""
+        """See `Trainer.train`. What runs out of memory is begun once more, with half the batch."""
         from automcu.training.loop import train_network
 
-        return train_network(
-            network,
-            data,
-            self.recipe,
-            threads=self.threads,
-            seed=seed,
-            seconds=seconds,
-            on_epoch=on_epoch,
-            checkpoint=checkpoint,
-        )
+        def train(recipe: Recipe) -> TrainedNetwork:
+            return train_network(
+                network,
+                data,
+                recipe,
+                threads=self.threads,
+                seed=seed,
+                seconds=seconds,
+                on_epoch=on_epoch,
+                checkpoint=checkpoint,
+            )
+
+        try:
+            return train(self.recipe)
+        except OutOfMemory:
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
+            trained = train(replace(self.recipe, batch_size=max(self.recipe.batch_size // 2, 2)))
+            return replace(trained, trial=replace(trained.trial, halved_batch=True))
 
     def with_recipe(self, choice: RecipeChoice) -> "TorchTrainer":
         """See `Trainer.with_recipe`."""

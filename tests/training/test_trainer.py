@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from automcu.errors import CandidateFailure, ConfigError, InfraFailure, OutputError
+from automcu.errors import CandidateFailure, ConfigError, InfraFailure, OutOfMemory, OutputError
 from automcu.graph.network import Add, Conv, Dense, GlobalAveragePool, Network
 from automcu.training.data import TrainingData
 from automcu.training.recipe import Recipe
@@ -73,6 +73,32 @@ class TestTorchTrainer(TrainerContract):
         network = Network((1000, 1000, 1), (Dense("d", "input", 10**9, "none"),))
         with pytest.raises(InfraFailure, match="batch_size"):
             TorchTrainer(Recipe(), 1).train(network, three_classes(), seed=1, seconds=60, on_epoch=lambda _: None)
+
+    @pytest.mark.parametrize("fits", [True, False])
+    def test_what_runs_out_of_memory_is_begun_again_with_half_the_batch(self, fits, monkeypatch, tmp_path):
+        from automcu.training import loop
+
+        seen, batch_of = [], loop.batch_of
+
+        def scarce(images, labels, chosen, recipe, generator):
+            seen.append(len(chosen))
+            if len(chosen) > 8 or (not fits and len(seen) > 5):
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp] can't allocate memory: you tried to allocate")
+            return batch_of(images, labels, chosen, recipe, generator)
+
+        monkeypatch.setattr(loop, "batch_of", scarce)
+        trainer, path = TorchTrainer(Recipe(epochs=2, batch_size=16), 1), tmp_path / "checkpoint.safetensors"
+        points = []
+
+        def train():
+            return trainer.train(NETWORK, three_classes(), seed=1, seconds=60, on_epoch=points.append, checkpoint=path)
+
+        if fits:
+            assert train().trial.halved_batch
+            assert seen == [16, *[8] * 12] and len(points) == 2
+        else:
+            with pytest.raises(OutOfMemory, match="batches of 8"):
+                train()
 
     def test_deadline_cuts_within_an_epoch(self):
         network = Network(

@@ -24,7 +24,7 @@ from automcu.config import (
 )
 from automcu.errors import ConfigError
 from automcu.exchange import Role
-from automcu.executors.blueprint import Shared
+from automcu.executors.blueprint import Past, Shared
 from automcu.llm.client import LLM
 from automcu.llm.conversation import Conversation, Transcript
 from automcu.llm.endpoint import Endpoint
@@ -34,6 +34,7 @@ from automcu.report.costs import Expected, expected_calls
 from automcu.search import Limits
 from automcu.serving.engine import LocalModel
 from automcu.serving.local import serve_local
+from automcu.work import Exchanged
 
 _ADVISORS: tuple[Role, ...] = ("supervisor", "training", "evaluation", "deploy")
 _ADVISOR_PROMPT_CHARS = 2_000
@@ -150,6 +151,18 @@ def intake_with(llm: LLMConfig) -> Iterator[Intake]:
             endpoint = stack.enter_context(serve_local(_local(llm), on_ray=False))
         model = _llm_of(llm, "intake", 0, endpoint, inf)
         yield Intake(Conversation("intake", model, Transcript(0), max_tokens=_INTAKE_TOKENS))
+
+
+def less_spent(config: RunConfig, past: Past) -> RunConfig:
+    """The configuration of what is left of a resumed run: its caps less what was used before."""
+    exchanges = [outcome.exchange for _, outcome in past if isinstance(outcome, Exchanged)]
+    budget = config.budget
+    left: dict[str, object] = {}
+    if budget.tokens is not None:
+        left["tokens"] = max(budget.tokens - sum(one.tokens_in + one.tokens_out for one in exchanges), 1)
+    if budget.usd is not None:
+        left["usd"] = max(budget.usd - sum(one.usd or 0.0 for one in exchanges), 1e-9)
+    return config.model_copy(update={"budget": budget.model_copy(update=left)})
 
 
 def meter_of(config: RunConfig) -> Meter:

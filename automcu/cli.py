@@ -167,6 +167,16 @@ def _parser() -> ArgumentParser:
     intake.add_argument("--json", action="store_true", help="print one JSON object, and ask nothing")
     intake.set_defaults(run=_intake)
 
+    resume = commands.add_parser(
+        "resume",
+        help="go on with a run that was stopped",
+        description="Go on with a run that was stopped or killed: what its journal tells is not done again, and a "
+        "training goes on from its last epoch. Exit codes as of automcu.launch.",
+        allow_abbrev=False,
+    )
+    resume.add_argument("run_folder", metavar="RUN", type=Path, help="the folder of the run")
+    resume.set_defaults(run=_resume)
+
     boards = commands.add_parser("boards", help="list the boards", description="List the boards.", allow_abbrev=False)
     boards.add_argument("--json", action="store_true", help="print a JSON list")
     boards.set_defaults(run=_boards)
@@ -396,6 +406,12 @@ def _answer(choices: Sequence[str]) -> str:
     if re.fullmatch("[0-9]{1,2}", typed) and 1 <= int(typed) <= len(choices):
         return choices[int(typed) - 1]
     return typed
+
+
+def _resume(asked: Namespace) -> tuple[int, Iterable[str]]:
+    from automcu.run import resume
+
+    return resume(asked.run_folder.absolute()), ()
 
 
 def _boards(asked: Namespace) -> tuple[int, Iterable[str]]:

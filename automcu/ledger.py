@@ -2,8 +2,9 @@
 seconds of the stages. A recorder beside the journal; it decides nothing."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from automcu.architecture import Architecture
 from automcu.exchange import CANCELLED, Exchange, Role
@@ -121,6 +122,14 @@ class Ledger:
         self._round = _Round()
         self._substitutes = 0
         self._proposed: set[Architecture] = set()
+
+    def replay(self, entries: Iterable[tuple[float, Outcome]]) -> None:
+        """Add outcomes of earlier, each at its seconds since the run began."""
+        clock = self._clock
+        for seconds, outcome in entries:
+            self._clock = partial(float, seconds)
+            self(outcome)
+        self._clock = clock
 
     def __call__(self, outcome: Outcome) -> None:
         """Add `outcome`."""

@@ -10,20 +10,20 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automcu.errors import AutoMCUError, InfraFailure
+from automcu.errors import AutoMCUError, InfraFailure, OutputError
 from automcu.redaction import redacted
 from automcu.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from automcu.build import Judge
     from automcu.config import RunConfig
-    from automcu.executors.blueprint import RunEnd
+    from automcu.executors.blueprint import Past, RunEnd
     from automcu.journal import Header
     from automcu.llm.endpoint import Endpoint
     from automcu.search import Funnel
@@ -48,8 +48,44 @@ def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, beg
         told = f"{folder} already holds a run; choose another folder with hydra.run.dir=FOLDER"
         print(f"automcu: {told}", file=sys.stderr, flush=True)
         return 2
+    return _to_the_end(folder, began, lambda: _carry_out(composed, overrides, folder, began, ()))
+
+
+def resume(folder: Path) -> int:
+    """Carry out what is left of the run in `folder`: what its journal tells is not done again, and counts in its time
+    and its caps. Returns the exit code, as `run` does; raises `OutputError` when the folder holds no run, or a run that
+    has deployed."""
+    from automcu.journal import Ended, Header, read_journal
+    from automcu.work import DeployDone
+
+    say(f"AutoMCU {version('automcu')}")
+    entries = list(read_journal(folder / "journal.jsonl"))
+    header = entries[0].event if entries else None
+    if not isinstance(header, Header):
+        raise OutputError(f"the journal of {folder} does not say what was to be done; start a new run")
+    past = [(entry.seconds, entry.event) for entry in entries if not isinstance(entry.event, Header | Ended)]
+    if any(isinstance(event, DeployDone) for _, event in past):
+        raise OutputError(f"the run in {folder} has deployed its best network; start a new run to search longer")
+    say(f"Going on after {entries[-1].seconds:.0f} s and {len(past)} events")
+    began = time.monotonic() - entries[-1].seconds
+    return _to_the_end(folder, began, lambda: _carry_out(header.config, _overrides(folder), folder, began, past))
+
+
+def _overrides(folder: Path) -> Sequence[str]:
+    """The command line's part of a run's configuration, as Hydra keeps it beside the run."""
+    import yaml
+
     try:
-        code, message = _carry_out(composed, overrides, folder, began)
+        found = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return ()
+    return [str(one) for one in found] if isinstance(found, list) else ()
+
+
+def _to_the_end(folder: Path, began: float, carry_out: Callable[[], tuple[int, str]]) -> int:
+    try:
+        with RunFolder(folder).locked():
+            code, message = carry_out()
     except AutoMCUError as error:
         code, message = error.exit_code, str(error)
     except KeyboardInterrupt:
@@ -64,7 +100,9 @@ def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, beg
     return code
 
 
-def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, began: float) -> tuple[int, str]:
+def _carry_out(
+    composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, began: float, past: "Past"
+) -> tuple[int, str]:
     from automcu.config import read_config
 
     config = read_config(composed)
@@ -98,7 +136,7 @@ def _carry_out(composed: Mapping[str, Any], overrides: Sequence[str], folder: Pa
         "stays closed until the end"
     )
     provenance = {"seed": str(config.seed), "git_revision": str(header.git_revision), **header.versions}
-    end = _drive(config, judge, provenance, header, files, data, began)
+    end = _drive(config, judge, provenance, header, files, data, began, past)
 
     from automcu.report.results import write_results
 
@@ -130,16 +168,19 @@ def _drive(
     files: RunFolder,
     data: "TrainingData",
     began: float,
+    past: "Past",
 ) -> "RunEnd":
     from automcu import build
+    from automcu.build_agents import less_spent
 
     limits = build.limits_of(config)
+    config = less_spent(config, past)
     if config.cluster.kind == "inline":
         from automcu.executors.inline import run_inline
 
         with _served(config, on_ray=False) as (config, endpoint):
             blueprint = build.blueprint_of(config, judge, provenance, endpoint, files.path)
-            return run_inline(blueprint, limits, header, files, data, lambda: time.monotonic() - began, say)
+            return run_inline(blueprint, limits, header, files, data, lambda: time.monotonic() - began, say, past)
     from automcu.actors import cluster
     from automcu.actors.run import run_on_ray
 
@@ -155,7 +196,7 @@ def _drive(
         )
     with _served(config, on_ray=True) as (config, endpoint):
         blueprint = build.blueprint_of(config, judge, provenance, endpoint, files.path)
-        return run_on_ray(blueprint, limits, header, files.path, data, began=began, say=say)
+        return run_on_ray(blueprint, limits, header, files.path, data, began=began, say=say, past=past)
 
 
 @contextmanager

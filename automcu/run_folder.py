@@ -11,8 +11,11 @@ summary.md, pareto.png     the result for people
 best/                      the bundle of the deployed network
 """
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from automcu.errors import OutputError
@@ -28,6 +31,23 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _refused(path, error) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from running here; however this one ends, the lock ends with it. Raises
+        `OutputError` when another has it."""
+        try:
+            file = (self.path / ".lock").open("wb")
+        except OSError as error:
+            raise _refused(self.path, error) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(f"another process runs in {self.path}; wait for it, or end it first") from None
+            except OSError:  # a file system without locks
+                pass
+            yield
 
     def write(self, name: str, content: bytes) -> Path:
         """Put a file in place as a whole: readers see the old content or the new, never a part. Returns its path.

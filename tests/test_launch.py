@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from safetensors import safe_open
 
 from automcu import launch
+from automcu.cli import main
 from automcu.journal import Ended, Header, read_journal
 from automcu.proposal import Proposal
-from automcu.work import Exchanged, Proposed
+from automcu.work import Exchanged, Proposed, Trained
 from tests.graph.shared_models import shared
 
 DATA = Path(os.environ.get("AUTOMCU_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -207,6 +210,38 @@ def test_a_whole_run_in_this_process(run) -> None:
     assert [row["architecture"] for row in table] == list(dict.fromkeys(offer.text for offer in offers))
     asked = [event.exchange for event in result.events if isinstance(event, Exchanged)]
     assert asked and all(exchange.tokens_in > 100 and exchange.tokens_out > 0 for exchange in asked)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_in_its_final_phase_goes_on_where_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "automcu.launch", "+experiment=quickstart", "cluster=inline", "budget.candidates=2",
+        "final.candidates=1", "final.all_images=true", "final.recipe.epochs=200", f"hydra.run.dir={folder}",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        checkpoint = None
+        while checkpoint is None and process.poll() is None:
+            checkpoint = next(folder.glob("checkpoints/*_final.safetensors"), None)
+            time.sleep(0.1)
+        time.sleep(1)
+        assert checkpoint is not None and main(["resume", str(folder)]) == 2  # it runs still
+        process.kill()
+    before = (folder / "journal.jsonl").read_bytes()
+    with safe_open(checkpoint, "np") as file:
+        done = json.loads(file.metadata()["facts"])["curve"]
+    assert main(["resume", str(folder)]) == 0
+    assert (folder / "journal.jsonl").read_bytes().startswith(before)
+    events = [entry.event for entry in read_journal(folder / "journal.jsonl")]
+    (final,) = [event.trial for event in events if isinstance(event, Trained) and event.trial.final]
+    assert [asdict(point) for point in final.curve[: len(done)]] == done and len(final.curve) == 200
+    assert sum(isinstance(event, Trained) for event in events) == 3
+    assert isinstance(events[-1], Ended) and events[-1].exit_code == 0
+    (deployed,) = [
+        row for row in pq.read_table(folder / "candidates.parquet").to_pylist() if row["status"] == "deployed"
+    ]
+    assert deployed["int8_test_accuracy"] > 0.8
+    assert main(["resume", str(folder)]) == 2  # nothing is left
 
 
 @pytest.mark.slow

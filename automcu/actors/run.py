@@ -14,7 +14,7 @@ from automcu.actors.cluster import BOARD_RESOURCE, require_resources
 from automcu.actors.supervisor import Supervisor
 from automcu.actors.trials import run_trials
 from automcu.errors import InfraFailure, OutputError
-from automcu.executors.blueprint import Blueprint, RunEnd
+from automcu.executors.blueprint import Blueprint, Past, RunEnd
 from automcu.journal import Header
 from automcu.search import Limits
 from automcu.training.data import TrainingData
@@ -32,8 +32,9 @@ def run_on_ray(
     *,
     began: float,
     say: Callable[[str], None],
+    past: Past = (),
 ) -> RunEnd:
-    """Run the search on the Ray cluster that this process is connected to.
+    """Run the search on the Ray cluster that this process is connected to, or what is left of it after its `past`.
 
     `began` is when the run began, by `time.monotonic`. The supervisor is placed on this machine, since it writes
     `folder`. Raises `ConfigError` when the cluster lacks what the run needs, `OutputError` when the run folder cannot
@@ -53,7 +54,7 @@ def run_on_ray(
     supervisor = (
         ray.remote(Supervisor)
         .options(num_cpus=0, max_concurrency=SUPERVISOR_THREADS, scheduling_strategy=here)
-        .remote(blueprint, limits, header, folder, [reference], began=began, slots=slots)
+        .remote(blueprint, limits, header, folder, [reference], began=began, slots=slots, past=past)
     )
     over = threading.Event()
     teller = threading.Thread(target=_tell, args=(supervisor, over, say), daemon=True)

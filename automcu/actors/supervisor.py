@@ -13,7 +13,7 @@ import ray
 
 from automcu.actors.executor import RayExecutor
 from automcu.errors import AutoMCUError, InfraFailure
-from automcu.executors.blueprint import Blueprint, RunEnd
+from automcu.executors.blueprint import Blueprint, Past, RunEnd
 from automcu.journal import Header, Journal
 from automcu.ledger import Ledger
 from automcu.report.progress import Progress
@@ -24,16 +24,18 @@ from automcu.work import Train, Trained, WorkFailed
 
 
 class Supervisor:
-    """Runs one search on Ray, on the driver's machine: `began` is by its clock. `slots` trials fit at once."""
+    """Runs one search on Ray, on the driver's machine: `began` is by its clock. `slots` trials fit at once; `past` is
+    what a resumed run has seen."""
 
     def __init__(
         self, blueprint: Blueprint, limits: Limits, header: Header, folder: Path, data: Sequence[ray.ObjectRef],
-        *, began: float, slots: int,
+        *, began: float, slots: int, past: Past,
     ) -> None:  # fmt: skip
         self._clock = lambda: time.monotonic() - began
         self._folder = RunFolder(folder)
         self._journal = Journal(folder / "journal.jsonl", self._clock)
-        self._journal(header)
+        if not past:
+            self._journal(header)
         self._search = Search(
             limits,
             self._clock,
@@ -41,6 +43,8 @@ class Supervisor:
             recipes=blueprint.make_training_agent is not None,
         )
         self._ledger = Ledger(self._clock)
+        self._ledger.replay(past)
+        self._search.replay(outcome for _, outcome in past)
         self._lines: list[str] = []
         self._progress = Progress(self._search, self._clock, self._lines.append)
         # The reference comes wrapped in a list: bare, Ray would hand over the data itself.

@@ -1,6 +1,6 @@
 """Everything an executor needs to build the roles of a run, wherever they are to live; and how a run ends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from automcu.agents.supervisor import SupervisorAgent
@@ -14,6 +14,7 @@ from automcu.llm.meter import MeterLike
 from automcu.proposal import Proposer
 from automcu.search import Funnel
 from automcu.training.data import TrainingData
+from automcu.work import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class Blueprint:
         return Shared(
             self.make_meter() if self.make_meter else None, self.make_context() if self.make_context else None
         )
+
+
+Past = Sequence[tuple[float, Outcome]]
+"""What a run that is resumed has seen: outcomes, each with the seconds since the run began."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from automcu.agents.supervisor import SupervisorAgent
 from automcu.agents.training import TrainingAgent
 from automcu.deploy.bundle import write_bundle
 from automcu.executors import steps
-from automcu.executors.blueprint import Blueprint, RunEnd
+from automcu.executors.blueprint import Blueprint, Past, RunEnd
 from automcu.executors.steps import DeploymentRole, EvaluationRole, TrainingRole
 from automcu.feasibility.gate import Gate
 from automcu.journal import Header, Journal, journal_extract
@@ -125,8 +125,9 @@ def run_inline(
     data: TrainingData,
     clock: Callable[[], float],
     say: Callable[[str], None],
+    past: Past = (),
 ) -> RunEnd:
-    """A whole run in this process."""
+    """A whole run in this process, or what is left of one after its `past`."""
     shared = blueprint.shared()
     evaluation = blueprint.make_evaluation(data, shared)
     gate = blueprint.make_gate()
@@ -141,8 +142,11 @@ def run_inline(
     )
     search = Search(limits, clock, plans=roles.supervisor is not None, recipes=roles.training_agent is not None)
     journal = Journal(folder.path / "journal.jsonl", clock)
-    journal(header)
+    if not past:
+        journal(header)
     ledger = Ledger(clock)
+    ledger.replay(past)
+    search.replay(outcome for _, outcome in past)
     try:
         progress = Progress(search, clock, say)
         drive(search, InlineExecutor(roles, folder, progress.epoch), (journal, ledger, progress))

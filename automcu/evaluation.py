@@ -101,6 +101,7 @@ class Evaluator:
             report=verdicts[0].report,
             vendor_report=verdicts[-1].report if len(verdicts) > 1 else None,
             seconds=time.monotonic() - began,
+            trained_on=work.trial.saw_validation,
         )
         return evaluation, conversion.tflite
 

@@ -30,13 +30,20 @@ class Stopped:
 @dataclass(frozen=True, slots=True)
 class Evaluated:
     """Trained, converted to int8 and measured on the validation split. `note` is what the evaluation agent makes of
-    it, None where it was not asked."""
+    it, None where it was not asked; `searched` is what the search had measured before the final phase trained it on the
+    validation images too."""
 
     candidate: Candidate
     report: FeasibilityReport
     trial: TrialResult
     evaluation: Evaluation
     note: CandidateNote | None = None
+    searched: Evaluation | None = None
+
+    @property
+    def chosen_by(self) -> Evaluation:
+        """The measurement on images that had not been trained on."""
+        return self.searched or self.evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,12 @@ class Deployed:
     evaluation: Evaluation
     test: TestResult
     deployment: Deployment
+    searched: Evaluation | None = None
+
+    @property
+    def chosen_by(self) -> Evaluation:
+        """See `Evaluated`."""
+        return self.searched or self.evaluation
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ class TrialResult:
 class Evaluation:
     """The converted network, measured: the int8 .tflite file itself, interpreted as a microcontroller would.
 
+    Where the validation images were `trained_on`, accuracies on them are no estimate of others.
     `parity` is the largest absolute difference between the torch and the Keras network's float outputs.
     `report` is what the first tier that admitted the architecture says of the file; `vendor_report` what the second
     says, where there are two: AutoMCU's planner and a vendor's tool.
@@ -98,6 +99,7 @@ class Evaluation:
     report: FeasibilityReport
     vendor_report: FeasibilityReport | None
     seconds: float
+    trained_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

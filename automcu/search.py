@@ -165,8 +165,8 @@ class Search:
         self._fruit = False
         self._trial_seconds: list[float] = []
         self._longest_evaluation = 0.0
-        self._finalists: list[Evaluated] | None = None
-        """The best of the search, best first, once it is over and they are to be trained again."""
+        self._finalists: int | None = None
+        """How many of the best are trained again, once the search is over."""
         self._counts: Counter[str] = Counter()
         self._over = False
 
@@ -282,7 +282,7 @@ class Search:
         if not self._may_train:
             for stage in ("check", "recipe", "train"):
                 self._skip(stage)
-        extra = len(self._finalists or ()) * self.limits.final_seconds
+        extra = (self._finalists or 0) * self.limits.final_seconds
         # The test and the bundle take about as long again as an evaluation.
         out_of_time = self._clock() + 2 * self._longest_evaluation >= self.limits.seconds + extra
         if out_of_time and self._counts["evaluated"]:
@@ -301,10 +301,11 @@ class Search:
 
     def _begin_final_phase(self) -> bool:
         """Have the best trained again; whether there are any."""
-        self._finalists = self._ranked[: self.limits.final_candidates]
-        for evaluated in self._finalists:
+        best = self._ranked[: self.limits.final_candidates]
+        for evaluated in best:
             self._queue(Retrain(evaluated, self.limits.final_seconds))
-        return bool(self._finalists)
+        self._finalists = len(best)
+        return bool(best)
 
     def _skip(self, stage: Stage) -> None:
         for candidate_id in list(self._queues[stage]):
@@ -414,15 +415,14 @@ class Search:
             case Evaluate(candidate, report, trial), EvaluationDone(_, evaluation, note):
                 self._counts["evaluated"] += not trial.final
                 self._longest_evaluation = max(self._longest_evaluation, evaluation.seconds)
-                self._finish(Evaluated(candidate, report, trial, evaluation, note))
+                before = self.finished.get(candidate.id)
+                searched = before.evaluation if isinstance(before, Evaluated) and evaluation.trained_on else None
+                self._finish(Evaluated(candidate, report, trial, evaluation, note, searched))
             case Test(evaluated), TestDone(_, test):
                 self._queue(Deploy(evaluated, test))
             case Deploy(evaluated, test), DeployDone(_, deployment):
-                self._finish(
-                    Deployed(
-                        evaluated.candidate, evaluated.report, evaluated.trial, evaluated.evaluation, test, deployment
-                    )
-                )
+                measured = evaluated.report, evaluated.trial, evaluated.evaluation
+                self._finish(Deployed(evaluated.candidate, *measured, test, deployment, evaluated.searched))
 
     def _give_up(self, end: Failed | Skipped) -> None:
         """`end` is how the candidate ends; but one that fails in the final phase stays what the search made of it."""
@@ -468,7 +468,7 @@ class Search:
         return sorted(
             evaluated,
             key=lambda end: (
-                -end.evaluation.int8_validation_accuracy,
+                -end.chosen_by.int8_validation_accuracy,
                 end.report.ram_bytes + end.report.flash_bytes,
                 end.candidate.id,
             ),
@@ -476,13 +476,9 @@ class Search:
 
     @property
     def _winner(self) -> Evaluated | None:
-        """What ships: the best of those that came through the final phase, else the best of the search. Where the final
-        phase saw the validation images, the search's ranking stands."""
-        places = {end.candidate.id: place for place, end in enumerate(self._finalists or ())}
-        final = [end for end in self._ranked if end.trial.final]
-        seen = any(end.trial.saw_validation for end in final)
-        chosen = sorted(final, key=lambda end: places[end.candidate.id]) if seen else final
-        return next(iter(chosen or self._ranked), None)
+        """What ships: the best of those that came through the final phase, else the best of the search."""
+        ranked = self._ranked
+        return next((end for end in ranked if end.trial.final), ranked[0] if ranked else None)
 
     @property
     def funnel(self) -> Funnel:

@@ -101,8 +101,9 @@ class ShuffledExecutor:
             case Train(candidate):
                 ended = self.draw.draw(st.sampled_from(["completed", "scheduler", "deadline"]))
                 yield Trained(candidate.id, trial(0.5, self.draw.draw(st.floats(0, 5)), ended))
-            case Evaluate(candidate):
-                yield EvaluationDone(candidate.id, evaluation(self.draw.draw(st.floats(0, 1))))
+            case Evaluate(candidate, _, trained):
+                measured = evaluation(self.draw.draw(st.floats(0, 1)))
+                yield EvaluationDone(candidate.id, replace(measured, trained_on=trained.saw_validation))
             case Retrain(evaluated):
                 assert evaluated == self.evaluated[evaluated.candidate.id]
                 yield Trained(work.candidate.id, final_trial(self.draw.draw(st.floats(0, 5)), self.sees_validation))
@@ -153,10 +154,11 @@ def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
         rivals = [other for other in search.finished.values() if isinstance(other, Evaluated)]
         if retrained and not trouble:
             assert end.trial.final
+        assert end.trial.saw_validation == (end.searched is not None)
         if end.trial.final:
-            rivals = [rival for rival in rivals if rival.trial.final and not rival.trial.saw_validation]
+            rivals = [rival for rival in rivals if rival.trial.final]
         assert all(
-            other.evaluation.int8_validation_accuracy <= end.evaluation.int8_validation_accuracy for other in rivals
+            other.chosen_by.int8_validation_accuracy <= end.chosen_by.int8_validation_accuracy for other in rivals
         )
 
 
@@ -268,8 +270,8 @@ def test_the_best_are_trained_again_and_unseen_images_choose_among_them(saw_vali
         search.record(Trained(number, final_trial(saw_validation=saw_validation)))
     measured = search.next_work(ROOM)
     assert [work.candidate.id for work in measured if isinstance(work, Evaluate)] == [3, 1]
-    search.record(EvaluationDone(3, evaluation(0.95)))
-    search.record(EvaluationDone(1, evaluation(0.96)))
+    search.record(EvaluationDone(3, replace(evaluation(0.95), trained_on=saw_validation)))
+    search.record(EvaluationDone(1, replace(evaluation(0.96), trained_on=saw_validation)))
     (test,) = search.next_work(ROOM)
     assert isinstance(test, Test) and test.candidate.id == winner and test.evaluated.trial.final
     assert (search.funnel.trained, search.funnel.evaluated) == (3, 3)

@@ -57,8 +57,13 @@ def known_facts(facts: CardFacts) -> str:
     evaluation, test, measured = facts.evaluation, facts.test, facts.measurement
     lines = [
         f"Input: images of {height} x {width} x {channels}. Output: one of {facts.task.class_count} classes.",
-        f"Accuracy of the int8 network: {_percent(test.int8_accuracy)} of {test.images} test images, "
-        f"{_percent(evaluation.int8_validation_accuracy)} of {evaluation.validation_images} validation images.",
+        f"Accuracy of the int8 network: {_percent(test.int8_accuracy)} of {test.images} test images"
+        + (
+            "."
+            if evaluation.trained_on
+            else f", {_percent(evaluation.int8_validation_accuracy)} of "
+            f"{evaluation.validation_images} validation images."
+        ),
         f"Accuracy of the float network it came from: {_percent(test.float_accuracy)} of the test images.",
         f"Board: {facts.board}.",
     ]

@@ -78,18 +78,20 @@ def _designed(evidence: Evidence, design: Design) -> list[str]:
         "",
         "| split | images | int8 | float |",
         "|---|---|---|---|",
-        f"| validation | {evaluation.validation_images:,} | {evaluation.int8_validation_accuracy:.2%} "
-        f"| {evaluation.float_validation_accuracy:.2%} |",
+        f"| validation{', trained on too' * evaluation.trained_on} | {evaluation.validation_images:,} "
+        f"| {evaluation.int8_validation_accuracy:.2%} | {evaluation.float_validation_accuracy:.2%} |",
         f"| test | {test.images:,} | {test.int8_accuracy:.2%} | {test.float_accuracy:.2%} |",
         "",
         f"int8 is the accuracy of `model_int8.tflite` itself, run by {test.interpreter}; float is that of the trained "
-        "network before quantization. The network was chosen on the validation split. The test set was opened once, "
+        "network before quantization. The network was chosen on the validation split"
+        f"{', before it was trained on that too' * evaluation.trained_on}. The test set was opened once, "
         f"for the network chosen. Float outputs of the trained and the converted network differ by at most "
         f"{evaluation.parity:.1e}.",
         "",
         "## Training",
         "",
-        f"{len(trial.curve)} epochs, seed {trial.seed}, {trial.seconds:.0f} s, ended: {trial.ended}.",
+        f"{'Final phase: ' * trial.final}{len(trial.curve)} epochs, seed {trial.seed}, {trial.seconds:.0f} s, "
+        f"ended: {trial.ended}{', with half the batch of the recipe' * trial.halved_batch}.",
         "",
     ]
 

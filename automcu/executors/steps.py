@@ -210,7 +210,8 @@ class EvaluationRole:
         outcomes: list[Outcome] = []
         note = None
         try:
-            note = self.agent.note(candidate, evaluation.report, work.trial, evaluation, self.budget)
+            if not work.trial.final:  # no one would read it: the proposing is over
+                note = self.agent.note(candidate, evaluation.report, work.trial, evaluation, self.budget)
         except EndsTheRun as end:
             outcomes.append(proposing_over(end))
         return [*told(self.agent), *outcomes, EvaluationDone(candidate.id, evaluation, note)], tflite

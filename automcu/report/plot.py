@@ -35,7 +35,7 @@ def plot_front(
             return (end.report.ram_bytes if name == "RAM" else end.report.flash_bytes) / 1000
 
         def percent(end: Evaluated | Deployed) -> float:
-            return 100 * end.evaluation.int8_validation_accuracy
+            return 100 * end.chosen_by.int8_validation_accuracy
 
         panel.set_xscale("log")
         panel.axvline(limit / 1000, color=_GREY, linestyle="--", label="limit")

@@ -15,7 +15,7 @@ from automcu.pareto import pareto_front
 from automcu.redaction import redacted
 from automcu.report.costs import costs_lines, costs_section, costs_table
 from automcu.report.plot import plot_front
-from automcu.results import Deployment, Evaluation, FeasibilityReport, Measurement, TrialResult
+from automcu.results import Deployment, FeasibilityReport, Measurement, TrialResult
 from automcu.run_folder import RunFolder
 from automcu.search import Funnel
 
@@ -45,9 +45,9 @@ def write_results(
     measured = [end for end in finished.values() if isinstance(end, Evaluated | Deployed)]
     front = pareto_front(
         measured,
-        lambda end: (-end.evaluation.int8_validation_accuracy, end.report.ram_bytes, end.report.flash_bytes),
+        lambda end: (-end.chosen_by.int8_validation_accuracy, end.report.ram_bytes, end.report.flash_bytes),
     )
-    front.sort(key=lambda end: -end.evaluation.int8_validation_accuracy)
+    front.sort(key=lambda end: -end.chosen_by.int8_validation_accuracy)
     rejected = [end for end in finished.values() if isinstance(end, Rejected)]
     folder.write("pareto.png", plot_front(task.name, board.name, budget, measured, front, rejected))
     winner = next((end for end in measured if isinstance(end, Deployed)), None)
@@ -103,6 +103,9 @@ def candidates_table(finished: Mapping[int, Finished]) -> bytes:
         "float_validation_accuracy": pa.float64(),
         "int8_validation_accuracy": pa.float64(),
         "int8_test_accuracy": pa.float64(),
+        "float_test_accuracy": pa.float64(),
+        "final": pa.bool_(),
+        "saw_validation": pa.bool_(),
         "tflite_bytes": pa.int64(),
         "link": pa.string(),
         "unit": pa.string(),
@@ -141,11 +144,11 @@ def _row(end: Finished) -> dict[str, Any]:
             row |= _footprint(report) | {"violations": "; ".join(map(str, violations))}
         case Stopped(_, report, trial):
             row |= _footprint(report) | _training(trial)
-        case Evaluated(_, report, trial, evaluation):
-            row |= _footprint(report) | _training(trial) | _measurement(evaluation)
-        case Deployed(_, report, trial, evaluation, test, deployment):
-            row |= _footprint(report) | _training(trial) | _measurement(evaluation)
-            row["int8_test_accuracy"] = test.int8_accuracy
+        case Evaluated(_, report, trial):
+            row |= _footprint(report) | _training(trial) | _measurement(end)
+        case Deployed(_, report, trial, _, test, deployment):
+            row |= _footprint(report) | _training(trial) | _measurement(end)
+            row |= {"int8_test_accuracy": test.int8_accuracy, "float_test_accuracy": test.float_accuracy}
             if deployment.measurement is not None:
                 row |= _on_board(deployment.measurement)
         case Failed(_, stage, cause, message):
@@ -166,16 +169,21 @@ def _training(trial: TrialResult) -> dict[str, Any]:
         "epochs": trial.curve[-1].epoch,
         "train_seconds": trial.seconds,
         "seed": trial.seed,
-        "float_validation_accuracy": trial.validation_accuracy,
+        "final": trial.final,
+        "saw_validation": trial.saw_validation,
+        "float_validation_accuracy": None if trial.saw_validation else trial.validation_accuracy,
         "learning_curve": json.dumps([asdict(point) for point in trial.curve]),
     }
 
 
-def _measurement(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "int8_validation_accuracy": evaluation.int8_validation_accuracy,
-        "tflite_bytes": evaluation.tflite_bytes,
+def _measurement(end: Evaluated | Deployed) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "int8_validation_accuracy": end.chosen_by.int8_validation_accuracy,
+        "tflite_bytes": end.evaluation.tflite_bytes,
     }
+    if end.searched is not None:
+        found["float_validation_accuracy"] = end.searched.float_validation_accuracy
+    return found
 
 
 def _on_board(measured: Measurement) -> dict[str, Any]:
@@ -219,8 +227,9 @@ def _summary(
             f"Best: candidate {winner.candidate.id} ({winner.candidate.origin}) for {board.name}",
             f"  int8 test accuracy        {test.int8_accuracy:.2%} (float {test.float_accuracy:.2%}), "
             f"{test.images:,} {task.dataset} test images, looked at once, by {test.interpreter}",
-            f"  int8 validation accuracy  {evaluation.int8_validation_accuracy:.2%} "
-            f"({evaluation.validation_images:,} images held out of the training set; the choice was made on these)",
+            f"  int8 validation accuracy  {winner.chosen_by.int8_validation_accuracy:.2%} "
+            f"({evaluation.validation_images:,} images held out of the training set; the choice was made on these"
+            f"{', before the final phase trained on them too' * evaluation.trained_on})",
             f"  RAM   {report.ram_bytes:,} B of {budget.ram_bytes:,}: activations {report.activations_bytes:,} + "
             f"{f'{report.margin:.0%} margin + ' if report.margin else ''}runtime {report.runtime_ram_bytes:,}",
             f"  Flash {report.flash_bytes:,} B of {budget.flash_bytes:,}: weights {report.weights_bytes:,} + "
@@ -265,7 +274,7 @@ def _front_table(front: Sequence[Evaluated | Deployed]) -> list[str]:
         "|---:|---:|---:|---:|---:|---:|---|",
     ]
     for end in front[:_FRONT_ROWS]:
-        report, evaluation = end.report, end.evaluation
+        report, evaluation = end.report, end.chosen_by
         rows.append(
             f"| {end.candidate.id} | {evaluation.int8_validation_accuracy:.2%} | "
             f"{evaluation.float_validation_accuracy:.2%} | {report.ram_bytes:,} | {report.flash_bytes:,} | "

@@ -56,7 +56,7 @@ def test_who_obeys_is_helped_by_findings_and_not_by_the_neutral_message(proposer
         for told in (True, False)
     }
     told, untold = (sum(map(bool, flags)) / len(flags) for flags in (fits[True], fits[False]))
-    assert told > 0.9 and untold < 0.8
+    assert told >= 0.9 and untold < 0.8
 
 
 @pytest.mark.parametrize("proposer", ["llm:edit", "llm:architecture"])

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,15 @@ from automcu.agents.evaluation import EvaluationAgent
 from automcu.architecture import Architecture
 from automcu.board import Budget
 from automcu.build_agents import conversation_of, meter_of, roles_asking, supervisor_of, training_agent_of
-from automcu.config import EvolutionConfig, GivenConfig, HybridConfig, LLMProposerConfig, RandomConfig, RunConfig
+from automcu.config import (
+    EvolutionConfig,
+    GivenConfig,
+    HybridConfig,
+    LLMProposerConfig,
+    NamedDataConfig,
+    RandomConfig,
+    RunConfig,
+)
 from automcu.deploy.choice import ProverSettings, prover_for
 from automcu.deploy.deployer import Deployer
 from automcu.errors import ConfigError, InfraFailure, LLMError
@@ -38,7 +47,8 @@ from automcu.results import FeasibilityReport
 from automcu.search import Limits
 from automcu.spaces import make_space
 from automcu.spaces.space import Space
-from automcu.training.data import TrainingData, data_roots, load_test, load_training, require_test
+from automcu.training.data import TestData, TrainingData, data_roots, load_test, load_training, require_test
+from automcu.training.own_data import OwnData
 from automcu.training.trainer import TorchTrainer
 
 
@@ -188,9 +198,11 @@ def _screen(tool_version: str, core: str) -> FeasibilityTier | None:
 
 def training_data_of(config: RunConfig) -> TrainingData:
     """The training and validation images."""
+    roots, own = _where_data_is(config)
     return load_training(
         config.task,
-        data_roots(config.data.root),
+        roots,
+        own=own,
         validation_share=config.data.validation_share,
         max_images=config.data.max_images,
         seed=config.seed,
@@ -199,7 +211,14 @@ def training_data_of(config: RunConfig) -> TrainingData:
 
 def require_test_data(config: RunConfig) -> None:
     """Raise `DataError` now if the test images will not be there at the end; opens none."""
-    require_test(config.task, data_roots(config.data.root))
+    require_test(config.task, *_where_data_is(config))
+
+
+def _where_data_is(config: RunConfig) -> tuple[tuple[Path, ...], OwnData | None]:
+    data = config.data
+    if isinstance(data, NamedDataConfig):
+        return data_roots(data.root), None
+    return (), OwnData(data.kind, data.path, data.fit, data.label)
 
 
 def _training_of(config: RunConfig, folder: Path, data: TrainingData) -> TrainingRole:
@@ -217,7 +236,7 @@ def _training_of(config: RunConfig, folder: Path, data: TrainingData) -> Trainin
 def _evaluation_of(
     config: RunConfig,
     judge: Judge,
-    roots: tuple[Path, ...],
+    open_test: Callable[[], TestData],
     endpoint: Endpoint | None,
     data: TrainingData,
     shared: Shared,
@@ -227,7 +246,7 @@ def _evaluation_of(
         gate_of(config, judge),
         Converter(),
         data,
-        partial(load_test, config.task, roots),
+        open_test,
         EvaluationSettings(**config.evaluation.model_dump()),
     )
     agent = EvaluationAgent(conversation_of(config, "evaluation", endpoint, shared))
@@ -293,6 +312,7 @@ def blueprint_of(
     """What an executor builds the roles from. `provenance` goes into the bundle's evidence; `endpoint` is of the model
     that the run serves, if it does; `folder` is the run's."""
     asking = roles_asking(config)
+    open_test = partial(load_test, config.task, *_where_data_is(config))
     shares_context = asking and config.agents.context == "shared"
     return Blueprint(
         make_meter=partial(meter_of, config) if asking else None,
@@ -302,7 +322,7 @@ def blueprint_of(
         make_gate=partial(gate_of, config, judge),
         make_training_agent=partial(training_agent_of, config, endpoint) if "training" in asking else None,
         make_training=partial(_training_of, config, folder),
-        make_evaluation=partial(_evaluation_of, config, judge, data_roots(config.data.root), endpoint),
+        make_evaluation=partial(_evaluation_of, config, judge, open_test, endpoint),
         make_deployment=partial(_deployment_of, config, provenance, endpoint),
         board=config.board.name,
         epochs=config.training.recipe.epochs,

@@ -38,11 +38,26 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Where the data is and how much of it is used. `max_images` bounds the training part, null takes all."""
+    """How much of the data is used. `max_images` bounds the training part, null takes all."""
 
-    root: str | None
     validation_share: Share
     max_images: PositiveInt | None
+
+
+class NamedDataConfig(DataConfig):
+    """A data set that AutoMCU knows by name, looked for below `root` first."""
+
+    kind: Literal["named"]
+    root: str | None
+
+
+class OwnDataConfig(DataConfig):
+    """The user's own images at `path`, see `automcu.training.own_data.OwnData`."""
+
+    kind: Literal["images", "npz", "parquet"]
+    path: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+    fit: bool = False
+    label: str = "label"
 
 
 class BudgetConfig(_Section):
@@ -294,7 +309,7 @@ class RunConfig(_Section):
 
     seed: NonNegativeInt
     task: Task
-    data: DataConfig
+    data: Annotated[NamedDataConfig | OwnDataConfig, Field(discriminator="kind")]
     board: Board
     budget: BudgetConfig
     space: SpaceConfig
@@ -320,7 +335,7 @@ def read_config(composed: Mapping[str, Any]) -> RunConfig:
         first = error.errors()[0]
         # A discriminated union puts the chosen kind into the path, which is no key that a user could type.
         parts = [str(part) for part in first["loc"]]
-        path = ".".join(parts[:1] + parts[2:] if parts[0] in ("proposer", "llm") else parts)
+        path = ".".join(parts[:1] + parts[2:] if parts[0] in ("proposer", "llm", "data") else parts)
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"configuration key {path} is unknown; remove it or correct its spelling") from None
         raise ConfigError(

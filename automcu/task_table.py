@@ -18,6 +18,8 @@ def load_tasks() -> tuple[Task, ...]:
     adapter = TypeAdapter(Task)
     tasks = []
     for path in sorted((_CONF / "task").glob("*.yaml")):
+        if path.stem == "own":  # a form for the user to fill in
+            continue
         try:
             tasks.append(adapter.validate_python(yaml.safe_load(path.read_text("utf-8"))))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:

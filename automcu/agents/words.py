@@ -290,8 +290,9 @@ def board_mentions(words: str, boards: Collection[Board]) -> list[Mention]:
 
 def task_mentions(words: str, tasks: Collection[Task]) -> list[Mention]:
     """The tasks that `words` speak of: by name, by size of image, by number of classes. A word that is a task's name
-    but, with the word before it, describes another as well may mean both."""
-    mentions = []
+    but, with the word before it, describes another as well may mean both; one inside a longer name (MNIST in
+    Fashion-MNIST) means nothing."""
+    named: list[tuple[int, int, Mention]] = []
     for task in tasks:
         for name in dict.fromkeys((task.name, task.dataset)):
             parts = re.findall("[a-z]+|[0-9]+", name.lower())
@@ -301,7 +302,12 @@ def task_mentions(words: str, tasks: Collection[Task]) -> list[Mention]:
                     f"{found['before'] or ''} {found['name']}".lower().replace("hand written", "handwritten").strip()
                 )
                 others = {other.name for other in tasks if " " in phrase and phrase in other.description.lower()}
-                mentions.append(Mention(found["name"], frozenset({task.name, *others})))
+                named.append((*found.span("name"), Mention(found["name"], frozenset({task.name, *others}))))
+    mentions = [
+        mention
+        for start, stop, mention in named
+        if not any(first <= start and stop <= last and last - first > stop - start for first, last, _ in named)
+    ]
     for found in re.finditer(r"(?<![\w.])([0-9]{1,4}) ?[x\u00d7] ?([0-9]{1,4})(?![\w.])", words, re.IGNORECASE):
         size = int(found[1]), int(found[2])
         mentions.append(Mention(found[0], frozenset(t.name for t in tasks if t.input_shape[:2] == size), hint=True))

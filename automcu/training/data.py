@@ -1,7 +1,8 @@
 """Data sets by name: where they are looked for, and how they are split into training, validation and test images.
 
 The test images can be had only through `load_test`; `load_training` opens no test shard. `digits` ships inside
-scikit-learn, the others are Parquet shards (`<root>/<dataset>/train-*.parquet`) or torchvision's download.
+scikit-learn, a user's own images come as `own_data` says, the others are Parquet shards
+(`<root>/<dataset>/train-*.parquet`) or torchvision's download.
 Images are uint8 NHWC, labels int64.
 """
 
@@ -9,17 +10,18 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from automcu.architecture import Task
 from automcu.errors import ConfigError, DataError
+from automcu.training.own_data import OwnData, load_own
 from automcu.training.shards import LabelledImages, find_shards, load_shards
 
-DIGITS_TEST_SHARE = 0.2
-DIGITS_TEST_SEED = 20240
-"""The seed of the fixed test split of `digits`, which comes without one."""
+TEST_SHARE = 0.2
+TEST_SEED = 20240
+"""The seed of the fixed test split of data that comes without one."""
 _DOWNLOAD_TIMEOUT_SECONDS = 30.0
 
 
@@ -61,6 +63,7 @@ _SHARDED = {
     "cifar10": _Sharded(label="label", torchvision="CIFAR10"),
     "cifar100": _Sharded(label="fine_label", torchvision="CIFAR100"),
     "mnist": _Sharded(label="label", torchvision="MNIST"),
+    "fashion_mnist": _Sharded(label="label", torchvision="FashionMNIST"),
 }
 
 
@@ -80,18 +83,26 @@ def data_roots(configured: str | None) -> tuple[Path, ...]:
 
 
 def load_training(
-    task: Task, roots: Sequence[Path], *, validation_share: float, max_images: int | None, seed: int
+    task: Task,
+    roots: Sequence[Path],
+    *,
+    validation_share: float,
+    max_images: int | None,
+    seed: int,
+    own: OwnData | None = None,
 ) -> TrainingData:
     """The training images of the task's data set, with `validation_share` of each class held out for validation.
 
-    `max_images` keeps a class-balanced subset of the training part. Split and subset follow from `seed` alone.
+    They are looked for by the data set's name below `roots`, unless `own` says where they are. `max_images` keeps a
+    class-balanced subset of the training part. Split and subset follow from `seed` alone.
+
     Raises `DataError` when the data is missing, corrupt or disagrees with the task, `ConfigError` for bad settings.
     """
     if not 0 < validation_share < 1:
         raise ConfigError(f"validation_share is {validation_share}; choose it between 0 and 1, for example 0.1")
     if max_images is not None and max_images < task.class_count:
         raise ConfigError(f"max_images is {max_images} for {task.class_count} classes; raise it to at least that")
-    found = _load(task, roots, "train")
+    found = _load(task, roots, "train", own)
     rng = np.random.default_rng(seed)
     training, validation = stratified_split(found.labels, validation_share, rng)
     if max_images is not None:
@@ -105,22 +116,26 @@ def load_training(
     )
 
 
-def load_test(task: Task, roots: Sequence[Path]) -> TestData:
+def load_test(task: Task, roots: Sequence[Path], own: OwnData | None = None) -> TestData:
     """The test images of the task's data set: for the final evaluation only. Raises as `load_training` does."""
-    found = _load(task, roots, "test")
+    found = _load(task, roots, "test", own)
     return TestData(found.images, found.labels, found.class_names)
 
 
-def require_test(task: Task, roots: Sequence[Path]) -> None:
+def require_test(task: Task, roots: Sequence[Path], own: OwnData | None = None) -> None:
     """Make sure that `load_test` will find its shards, without reading an image: better told now than after a search.
 
     Raises `DataError` when training shards are there but no whole test shards.
     """
     import pyarrow.parquet as pq
 
-    if task.dataset not in _SHARDED or not any(find_shards(root / task.dataset, "train") for root in roots):
+    if own is not None:
+        folders = [own.path] if own.kind == "parquet" else []
+    else:
+        folders = [root / task.dataset for root in roots] if task.dataset in _SHARDED else []
+    if not any(find_shards(folder, "train") for folder in folders):
         return
-    shards = next(filter(None, (find_shards(root / task.dataset, "test") for root in roots)), ())
+    shards = next(filter(None, (find_shards(folder, "test") for folder in folders)), ())
     if not shards:
         raise DataError(
             f"{task.dataset} has training shards but no test-*.parquet; put them beside the training shards"
@@ -157,9 +172,12 @@ def _class_balanced(labels: np.ndarray, count: int, rng: np.random.Generator) ->
     return np.sort(np.lexsort((labels, turn))[:count])
 
 
-def _load(task: Task, roots: Sequence[Path], split: str) -> LabelledImages:
-    if task.dataset == "digits":
-        found = _load_digits(split)
+def _load(task: Task, roots: Sequence[Path], split: Literal["train", "test"], own: OwnData | None) -> LabelledImages:
+    if own is not None:
+        found, whole = load_own(own, task, split, user_cache() / "decoded")
+        found = _part(found, split) if whole else found
+    elif task.dataset == "digits":
+        found = _part(_load_digits(), split)
     elif task.dataset in _SHARDED:
         found = _load_sharded(task, _SHARDED[task.dataset], roots, split)
     else:
@@ -179,16 +197,20 @@ def _load(task: Task, roots: Sequence[Path], split: str) -> LabelledImages:
     return found
 
 
-def _load_digits(split: str) -> LabelledImages:
+def _part(whole: LabelledImages, split: Literal["train", "test"]) -> LabelledImages:
+    """One split of data that comes without a test set."""
+    training, test = stratified_split(whole.labels, TEST_SHARE, np.random.default_rng(TEST_SEED))
+    chosen = training if split == "train" else test
+    return LabelledImages(whole.images[chosen], whole.labels[chosen], whole.class_names)
+
+
+def _load_digits() -> LabelledImages:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)
-    rng = np.random.default_rng(DIGITS_TEST_SEED)
-    training, test = stratified_split(labels, DIGITS_TEST_SHARE, rng)
-    chosen = training if split == "train" else test
-    return LabelledImages(images[chosen], labels[chosen], tuple(str(name) for name in digits.target_names))
+    return LabelledImages(images, labels, tuple(str(name) for name in digits.target_names))
 
 
 def _load_sharded(task: Task, source: _Sharded, roots: Sequence[Path], split: str) -> LabelledImages:

@@ -197,7 +197,7 @@ def test_the_changes_of_a_whole_brief() -> None:
     assert overrides_of(BY_CODE.read("mnist, L010RB")) == {
         "task": "mnist", "training": "digits", "board": "nucleo_l010rb"
     }  # fmt: skip
-    assert [recipe_of(task.name) for task in load_tasks()] == ["cifar", "cifar", "digits", "digits"]
+    assert [recipe_of(task.name) for task in load_tasks()] == ["cifar", "cifar", "digits", "digits", "digits"]
 
 
 def test_nothing_runs_while_a_point_is_open() -> None:

@@ -1,0 +1,199 @@
+"""A user's own images, in all three forms: what is in them comes out, and whatever is wrong is told by name."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from automcu.architecture import Task
+from automcu.errors import DataError
+from automcu.training.data import TestData, TrainingData, load_test, load_training, require_test
+from automcu.training.own_data import OwnData
+
+TASK = Task("own", "own", (6, 5, 3), 3, "Classify images.")
+NAMES = ("apple", "pear", "plum")
+
+
+def pixels(number: int, shape=(6, 5, 3)) -> np.ndarray:
+    """An image by which its number can be told."""
+    return np.full(shape, number, np.uint8)
+
+
+def train(own: OwnData, task: Task = TASK) -> TrainingData:
+    return load_training(task, (), validation_share=0.25, max_images=None, seed=0, own=own)
+
+
+def opened(own: OwnData, task: Task = TASK) -> TestData:
+    return load_test(task, (), own)
+
+
+def folders(root: Path, first: int, count: int, names=NAMES) -> None:
+    for label, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(pixels(first + 10 * label + number)).save(root / name / f"{number}.png")
+
+
+def numbers(images: np.ndarray) -> list[int]:
+    return sorted(images[:, 0, 0, 0].tolist())
+
+
+def make_images(root: Path, with_test: bool) -> OwnData:
+    folders(root / "train" if with_test else root, 0, 8)
+    if with_test:
+        folders(root / "test", 100, 2)
+    (root / "notes.txt").write_text("no image")
+    (root / ".hidden").mkdir()
+    return OwnData("images", root)
+
+
+def make_npz(root: Path, with_test: bool) -> OwnData:
+    arrays = {
+        "x_train": np.stack([pixels(10 * label + number) for label in range(3) for number in range(8)]),
+        "y_train": np.repeat(np.arange(3, dtype=np.uint8), 8)[:, None],
+    }
+    if with_test:
+        arrays["x_test"] = np.stack([pixels(100 + 10 * label + number) for label in range(3) for number in range(2)])
+        arrays["y_test"] = np.repeat(np.arange(3), 2)
+    np.savez(root / "data.npz", **arrays)
+    return OwnData("npz", root / "data.npz")
+
+
+def make_parquet(root: Path, with_test: bool) -> OwnData:
+    for split, first, count in (("train", 0, 8), ("test", 100, 2)):
+        rows = []
+        for label in range(3):
+            for number in range(count):
+                file = io.BytesIO()
+                Image.fromarray(pixels(first + 10 * label + number)).save(file, "png")
+                rows.append({"img": {"bytes": file.getvalue()}, "image": {"bytes": file.getvalue()}, "kind": label})
+        pq.write_table(pa.Table.from_pylist(rows), root / f"{split}-00000-of-00001.parquet")
+    return OwnData("parquet", root, label="kind")
+
+
+MAKERS = {"images": make_images, "npz": make_npz, "parquet": make_parquet}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_set_with_a_test_set_is_read_whole(kind: str, tmp_path: Path) -> None:
+    own = MAKERS[kind](tmp_path, True)
+    require_test(TASK, (), own)
+    found, test = train(own), opened(own)
+    everything = [10 * label + number for label in range(3) for number in range(8)]
+    assert numbers(np.concatenate([found.images, found.validation_images])) == everything
+    assert len(found.validation_images) == 6  # two of each class
+    assert numbers(test.images) == [100 + 10 * label + number for label in range(3) for number in range(2)]
+    for images, labels in ((found.images, found.labels), (test.images, test.labels)):
+        assert (images[:, 0, 0, 0] % 100 // 10 == labels).all() and labels.dtype == np.int64
+    assert found.class_names == (NAMES if kind == "images" else ("0", "1", "2"))
+
+
+@pytest.mark.parametrize("kind", ["images", "npz"])
+def test_without_a_test_set_a_fixed_fifth_of_each_class_is_one(kind: str, tmp_path: Path) -> None:
+    own = MAKERS[kind](tmp_path, False)
+    found, test = train(own), opened(own)
+    seen = numbers(np.concatenate([found.images, found.validation_images]))
+    assert np.bincount(test.labels).tolist() == [2, 2, 2]
+    assert sorted(seen + numbers(test.images)) == [10 * label + number for label in range(3) for number in range(8)]
+    other = load_training(TASK, (), validation_share=0.25, max_images=None, seed=9, own=own)
+    assert not set(numbers(np.concatenate([other.images, other.validation_images]))) & set(numbers(test.images))
+
+
+def test_images_of_other_sizes_and_modes_are_fitted_when_asked(tmp_path: Path) -> None:
+    own = make_images(tmp_path, True)
+    odd = tmp_path / "train" / "apple" / "photo.jpeg"
+    Image.fromarray(pixels(200, (31, 40, 3))).convert("L").save(odd, quality=95)
+    with pytest.raises(DataError, match=r"photo.jpeg is 31x40 of mode L.*data.fit=true"):
+        train(own)
+    found = train(OwnData("images", tmp_path, fit=True))
+    assert 200 in np.concatenate([found.images, found.validation_images])[:, 0, 0, 0]
+
+
+def broken_image(root: Path) -> OwnData:
+    own = make_images(root, True)
+    (root / "train" / "pear" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    return own
+
+
+def extra_class(root: Path) -> OwnData:
+    own = make_images(root, True)
+    (root / "test" / "quince").mkdir()
+    return own
+
+
+def two_classes(root: Path) -> OwnData:
+    folders(root, 0, 3, NAMES[:2])
+    return OwnData("images", root)
+
+
+def empty_class(root: Path) -> OwnData:
+    own = make_images(root, True)
+    for file in (root / "train" / "plum").iterdir():
+        file.unlink()
+    return own
+
+
+def one_image(root: Path) -> OwnData:
+    own = make_images(root, True)
+    for file in sorted((root / "train" / "plum").iterdir())[1:]:
+        file.unlink()
+    return own
+
+
+def npz(**arrays: object):
+    def make(root: Path) -> OwnData:
+        good = {"x_train": np.zeros((6, 6, 5, 3), np.uint8), "y_train": np.arange(6) % 3}
+        np.savez(root / "data.npz", **{**good, **arrays})
+        return OwnData("npz", root / "data.npz")
+
+    return make
+
+
+def no_npz(root: Path) -> OwnData:
+    (root / "data.npz").write_bytes(b"PK rubbish")
+    return OwnData("npz", root / "data.npz")
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda root: OwnData("images", root / "missing"), r"missing.*data\.path"),
+        (lambda root: OwnData("images", root), r"has 0 folders of images \(none\).*task\.class_count"),
+        (two_classes, r"2 folders of images \(apple, pear\).*3 classes"),
+        (broken_image, r"bad\.png cannot be decoded"),
+        (extra_class, r"quince is of a class"),
+        (empty_class, r"no train image of class 2 \(plum\)"),
+        (one_image, r"single image"),
+        (lambda root: OwnData("npz", root / "missing.npz"), r"missing\.npz.*data\.path"),
+        (no_npz, r"cannot read .*data\.npz"),
+        (npz(x_train=np.zeros((6, 6, 5, 3), np.float32)), r"float32; save pixels as uint8"),
+        (npz(x_train=np.zeros((6, 5, 5, 3), np.uint8)), r"shape \(5, 5, 3\).*task\.input_shape"),
+        (npz(x_train=np.zeros((5, 6, 5, 3), np.uint8)), r"save one whole number an image"),
+        (npz(y_train=np.zeros(6)), r"save one whole number an image"),
+        (npz(y_train=np.arange(6)), r"goes from 0 to 5"),
+        (npz(y_train=np.arange(6) % 3 - 1), r"goes from -1 to 1"),
+        (npz(y_train=np.array([None] * 6)), r"cannot read"),
+        (npz(x_test=np.zeros((1, 6, 5, 3), np.uint8)), None),
+        (lambda root: OwnData("parquet", root), r"holds no train-\*\.parquet"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_by_name(make, told: str | None, tmp_path: Path) -> None:
+    own = make(tmp_path)
+    if told is None:  # a test set without labels shows when it is opened, and no sooner
+        train(own)
+        with pytest.raises(DataError, match="no array"):
+            opened(own)
+        return
+    with pytest.raises(DataError, match=told):
+        train(own)
+
+
+def test_parquet_without_test_shards_is_told_before_the_search(tmp_path: Path) -> None:
+    own = make_parquet(tmp_path, True)
+    (tmp_path / "test-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match="no test-"):
+        require_test(TASK, (), own)

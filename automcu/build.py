@@ -218,7 +218,7 @@ def _where_data_is(config: RunConfig) -> tuple[tuple[Path, ...], OwnData | None]
     data = config.data
     if isinstance(data, NamedDataConfig):
         return data_roots(data.root), None
-    return (), OwnData(data.kind, data.path, data.fit, data.label)
+    return (), OwnData(data.path, data.fit, data.label)
 
 
 def _training_of(config: RunConfig, folder: Path, data: TrainingData) -> TrainingRole:

@@ -150,7 +150,9 @@ def _parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     verify.add_argument("bundle", metavar="BUNDLE", help="the folder or the zip file of a bundle")
-    verify.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
+    verify.add_argument(
+        "--data", metavar="PATH", help="where data sets are looked for first, or images of your own are"
+    )
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
 
@@ -348,9 +350,11 @@ def _verify(asked: Namespace) -> tuple[int, Iterable[str]]:
     from automcu.deploy.verify import verify_bundle
     from automcu.report.deploy import json_findings, text_finding
     from automcu.training.data import data_roots, load_test
+    from automcu.training.own_data import OwnData
 
     def test_images(task: Task) -> "tuple[np.ndarray, np.ndarray]":
-        test = load_test(task, data_roots(asked.data))
+        own = OwnData(Path(asked.data), fit=True) if task.dataset == "own" and asked.data else None
+        test = load_test(task, data_roots(asked.data), own)
         return test.images, test.labels
 
     findings = []

@@ -54,10 +54,10 @@ class NamedDataConfig(DataConfig):
 class OwnDataConfig(DataConfig):
     """The user's own images at `path`, see `automcu.training.own_data.OwnData`."""
 
-    kind: Literal["images", "npz", "parquet"]
+    kind: Literal["own"]
     path: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-    fit: bool = False
-    label: str = "label"
+    fit: bool
+    label: str
 
 
 class BudgetConfig(_Section):

@@ -130,7 +130,7 @@ def require_test(task: Task, roots: Sequence[Path], own: OwnData | None = None) 
     import pyarrow.parquet as pq
 
     if own is not None:
-        folders = [own.path] if own.kind == "parquet" else []
+        folders = [own.path] if own.in_shards else []
     else:
         folders = [root / task.dataset for root in roots] if task.dataset in _SHARDED else []
     if not any(find_shards(folder, "train") for folder in folders):
@@ -180,6 +180,10 @@ def _load(task: Task, roots: Sequence[Path], split: Literal["train", "test"], ow
         found = _part(_load_digits(), split)
     elif task.dataset in _SHARDED:
         found = _load_sharded(task, _SHARDED[task.dataset], roots, split)
+    elif task.dataset == "own":
+        raise DataError(
+            "images of your own are anywhere; say where with data=own data.path=PATH, or verify --data PATH"
+        )
     else:
         known = ", ".join(["digits", *_SHARDED])
         raise ConfigError(f"data set {task.dataset!r} is unknown; choose one of {known}")

@@ -23,20 +23,24 @@ _MODES = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True, slots=True)
 class OwnData:
-    """Where the images are. `kind`:
+    """Images at `path`:
 
-    - `images`: folder `path` holds a folder of image files for each class, in `train` and `test`, or by themselves, in
-      which case a fixed fifth of each class is the test set. With `fit`, images of another size or colour mode than the
-      task's are scaled and converted; else they are refused.
-    - `npz`: file `path` holds `x_train` (uint8, NHWC or NHW) and `y_train`, and `x_test` and `y_test` where there is a
-      test set; a fixed fifth of each class is, where there is none.
-    - `parquet`: folder `path` holds `train-*.parquet` and `test-*.parquet` with the columns `image` and `label`.
+    - a folder with a folder of image files for each class, in `train` and `test`, or by themselves, in which case a
+      fixed fifth of each class is the test set. With `fit`, images of another size or colour mode than the task's are
+      scaled and converted; else they are refused.
+    - an `.npz` file with `x_train` (uint8, NHWC or NHW) and `y_train`, and `x_test` and `y_test` where there is a test
+      set; where there is none, a fixed fifth of each class is.
+    - a folder of `train-*.parquet` and `test-*.parquet` with the columns `image` and `label`.
     """
 
-    kind: Literal["images", "npz", "parquet"]
     path: Path
     fit: bool = False
     label: str = "label"
+
+    @property
+    def in_shards(self) -> bool:
+        """Whether these are Parquet files."""
+        return any(self.path.glob("*.parquet"))
 
 
 def load_own(own: OwnData, task: Task, split: Literal["train", "test"], cache: Path) -> tuple[LabelledImages, bool]:
@@ -44,16 +48,16 @@ def load_own(own: OwnData, task: Task, split: Literal["train", "test"], cache: P
 
     Raises `DataError` for what is missing, corrupt, or not as the task says.
     """
-    match own.kind:
-        case "images":
-            return _image_folder(own, task, split)
-        case "npz":
-            return _npz(own.path, task, split)
-        case "parquet":
-            shards = find_shards(own.path, split)
-            if not shards:
-                raise DataError(f"{own.path} holds no {split}-*.parquet; put the shards there, or correct data.path")
-            return load_shards(shards, own.label, task.input_shape, task.class_count, cache), False
+    if not own.path.exists():
+        raise DataError(f"{own.path} does not exist; correct data.path")
+    if own.path.is_file():
+        return _npz(own.path, task, split)
+    if not own.in_shards:
+        return _image_folder(own, task, split)
+    shards = find_shards(own.path, split)
+    if not shards:
+        raise DataError(f"{own.path} holds no {split}-*.parquet; put the {split} shards there")
+    return load_shards(shards, own.label, task.input_shape, task.class_count, cache), False
 
 
 def _image_folder(own: OwnData, task: Task, split: str) -> tuple[LabelledImages, bool]:

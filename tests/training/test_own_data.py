@@ -48,7 +48,7 @@ def make_images(root: Path, with_test: bool) -> OwnData:
         folders(root / "test", 100, 2)
     (root / "notes.txt").write_text("no image")
     (root / ".hidden").mkdir()
-    return OwnData("images", root)
+    return OwnData(root)
 
 
 def make_npz(root: Path, with_test: bool) -> OwnData:
@@ -60,7 +60,7 @@ def make_npz(root: Path, with_test: bool) -> OwnData:
         arrays["x_test"] = np.stack([pixels(100 + 10 * label + number) for label in range(3) for number in range(2)])
         arrays["y_test"] = np.repeat(np.arange(3), 2)
     np.savez(root / "data.npz", **arrays)
-    return OwnData("npz", root / "data.npz")
+    return OwnData(root / "data.npz")
 
 
 def make_parquet(root: Path, with_test: bool) -> OwnData:
@@ -72,7 +72,7 @@ def make_parquet(root: Path, with_test: bool) -> OwnData:
                 Image.fromarray(pixels(first + 10 * label + number)).save(file, "png")
                 rows.append({"img": {"bytes": file.getvalue()}, "image": {"bytes": file.getvalue()}, "kind": label})
         pq.write_table(pa.Table.from_pylist(rows), root / f"{split}-00000-of-00001.parquet")
-    return OwnData("parquet", root, label="kind")
+    return OwnData(root, label="kind")
 
 
 MAKERS = {"images": make_images, "npz": make_npz, "parquet": make_parquet}
@@ -109,7 +109,7 @@ def test_images_of_other_sizes_and_modes_are_fitted_when_asked(tmp_path: Path) -
     Image.fromarray(pixels(200, (31, 40, 3))).convert("L").save(odd, quality=95)
     with pytest.raises(DataError, match=r"photo.jpeg is 31x40 of mode L.*data.fit=true"):
         train(own)
-    found = train(OwnData("images", tmp_path, fit=True))
+    found = train(OwnData(tmp_path, fit=True))
     assert 200 in np.concatenate([found.images, found.validation_images])[:, 0, 0, 0]
 
 
@@ -127,7 +127,7 @@ def extra_class(root: Path) -> OwnData:
 
 def two_classes(root: Path) -> OwnData:
     folders(root, 0, 3, NAMES[:2])
-    return OwnData("images", root)
+    return OwnData(root)
 
 
 def empty_class(root: Path) -> OwnData:
@@ -148,27 +148,33 @@ def npz(**arrays: object):
     def make(root: Path) -> OwnData:
         good = {"x_train": np.zeros((6, 6, 5, 3), np.uint8), "y_train": np.arange(6) % 3}
         np.savez(root / "data.npz", **{**good, **arrays})
-        return OwnData("npz", root / "data.npz")
+        return OwnData(root / "data.npz")
 
     return make
 
 
 def no_npz(root: Path) -> OwnData:
     (root / "data.npz").write_bytes(b"PK rubbish")
-    return OwnData("npz", root / "data.npz")
+    return OwnData(root / "data.npz")
+
+
+def no_train_shards(root: Path) -> OwnData:
+    own = make_parquet(root, True)
+    (root / "train-00000-of-00001.parquet").unlink()
+    return own
 
 
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda root: OwnData("images", root / "missing"), r"missing.*data\.path"),
-        (lambda root: OwnData("images", root), r"has 0 folders of images \(none\).*task\.class_count"),
+        (lambda root: OwnData(root / "missing"), r"missing.*data\.path"),
+        (lambda root: OwnData(root), r"has 0 folders of images \(none\).*task\.class_count"),
         (two_classes, r"2 folders of images \(apple, pear\).*3 classes"),
         (broken_image, r"bad\.png cannot be decoded"),
         (extra_class, r"quince is of a class"),
         (empty_class, r"no train image of class 2 \(plum\)"),
         (one_image, r"single image"),
-        (lambda root: OwnData("npz", root / "missing.npz"), r"missing\.npz.*data\.path"),
+        (lambda root: OwnData(root / "missing.npz"), r"missing\.npz.*data\.path"),
         (no_npz, r"cannot read .*data\.npz"),
         (npz(x_train=np.zeros((6, 6, 5, 3), np.float32)), r"float32; save pixels as uint8"),
         (npz(x_train=np.zeros((6, 5, 5, 3), np.uint8)), r"shape \(5, 5, 3\).*task\.input_shape"),
@@ -178,7 +184,7 @@ def no_npz(root: Path) -> OwnData:
         (npz(y_train=np.arange(6) % 3 - 1), r"goes from -1 to 1"),
         (npz(y_train=np.array([None] * 6)), r"cannot read"),
         (npz(x_test=np.zeros((1, 6, 5, 3), np.uint8)), None),
-        (lambda root: OwnData("parquet", root), r"holds no train-\*\.parquet"),
+        (no_train_shards, r"holds no train-\*\.parquet"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_by_name(make, told: str | None, tmp_path: Path) -> None:

@@ -104,9 +104,10 @@ def load_training(
         raise ConfigError(f"max_images is {max_images} for {task.class_count} classes; raise it to at least that")
     found = _load(task, roots, "train", own)
     rng = np.random.default_rng(seed)
-    training, validation = stratified_split(found.labels, validation_share, rng)
+    # In no order, so that the first so many of them are a fair sample: for calibration, for quick measurements.
+    training, validation = map(rng.permutation, stratified_split(found.labels, validation_share, rng))
     if max_images is not None:
-        training = training[_class_balanced(found.labels[training], max_images, rng)]
+        training = rng.permutation(training[_class_balanced(found.labels[training], max_images, rng)])
     return TrainingData(
         found.images[training],
         found.labels[training],

@@ -57,7 +57,7 @@ def train_network(
     with _memory_guard(recipe):
         training = _on_device(data.images, data.labels, device)
         validation = _on_device(data.validation_images, data.validation_labels, device)
-        state = _State(network, recipe, len(training.labels), seed, device)
+        state = _State(network, recipe, data.labels, seed, device)
         if checkpoint is not None:
             state.restore(checkpoint)
     began = start - (state.curve[-1].seconds if state.curve else 0.0)
@@ -94,7 +94,8 @@ def train_network(
 class _State:
     """All that a training's future depends on. `kept` is the model that is validated and handed over."""
 
-    def __init__(self, network: Network, recipe: Recipe, images: int, seed: int, device: torch.device) -> None:
+    def __init__(self, network: Network, recipe: Recipe, labels: np.ndarray, seed: int, device: torch.device) -> None:
+        images = len(labels)
         self._recipe = recipe
         self._device = device.type
         self._bfloat16 = recipe.bfloat16 and _computes_bfloat16(device)
@@ -111,8 +112,8 @@ class _State:
         self.step = 0
         self.steps = recipe.epochs * self._per_epoch
         self.curve: list[EpochPoint] = []
-        described = f"{network.input_shape} {network.layers} {recipe} {self._bfloat16} {images} {seed}"
-        self._identity = hashlib.sha256(described.encode()).hexdigest()
+        described = f"{network.input_shape} {network.layers} {recipe} {self._bfloat16} {seed}"
+        self._identity = hashlib.sha256(described.encode() + labels.tobytes()).hexdigest()
 
     def epoch(self, data: _Split) -> Iterator[Tensor]:
         """Train for one epoch, and give the loss of each step."""

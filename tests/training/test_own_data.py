@@ -89,6 +89,7 @@ def test_a_set_with_a_test_set_is_read_whole(kind: str, tmp_path: Path) -> None:
     assert numbers(test.images) == [100 + 10 * label + number for label in range(3) for number in range(2)]
     for images, labels in ((found.images, found.labels), (test.images, test.labels)):
         assert (images[:, 0, 0, 0] % 100 // 10 == labels).all() and labels.dtype == np.int64
+    assert len(set(found.labels[:6])) > 1, "in the order of the classes, the first images would be of one class"
     assert found.class_names == (NAMES if kind == "images" else ("0", "1", "2"))
 
 

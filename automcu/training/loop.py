@@ -34,7 +34,9 @@ _LOOK_AT_LOSS = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Split:
+class Split:
+    """Images (uint8, NHWC) and labels, on the device."""
+
     images: Tensor
     labels: Tensor
 
@@ -55,9 +57,9 @@ def train_network(
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _memory_guard(recipe):
-        training = _on_device(data.images, data.labels, device)
-        validation = _on_device(data.validation_images, data.validation_labels, device)
-        state = _State(network, recipe, data.labels, seed, device)
+        training = on_device(data.images, data.labels, device)
+        validation = on_device(data.validation_images, data.validation_labels, device)
+        state = State(network, recipe, data.labels, seed, device)
         if checkpoint is not None:
             state.restore(checkpoint)
     began = start - (state.curve[-1].seconds if state.curve else 0.0)
@@ -91,8 +93,11 @@ def train_network(
     return TrainedNetwork(trial, state.kept.parameters_by_name())
 
 
-class _State:
-    """All that a training's future depends on. `kept` is the model that is validated and handed over."""
+class State:
+    """All that a training's future depends on. `kept` is the model that is validated and handed over.
+
+    `labels` are those of the training images; `step` of `steps` are done, and `curve` has a point for each epoch.
+    """
 
     def __init__(self, network: Network, recipe: Recipe, labels: np.ndarray, seed: int, device: torch.device) -> None:
         images = len(labels)
@@ -115,7 +120,7 @@ class _State:
         described = f"{network.input_shape} {network.layers} {recipe} {self._bfloat16} {seed}"
         self._identity = hashlib.sha256(described.encode() + labels.tobytes()).hexdigest()
 
-    def epoch(self, data: _Split) -> Iterator[Tensor]:
+    def epoch(self, data: Split) -> Iterator[Tensor]:
         """Train for one epoch, and give the loss of each step."""
         self._model.train()
         order = torch.randperm(len(data.labels), generator=self._generator)
@@ -178,11 +183,12 @@ def _computes_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> _Split:
+def on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Split:
+    """Images and labels as tensors; on the CPU they share the arrays' memory."""
     with warnings.catch_warnings():
         # The arrays may be read-only shared memory; they are only read here.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return _Split(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
+        return Split(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
 
 def _require_finite(loss: float) -> None:
@@ -190,7 +196,7 @@ def _require_finite(loss: float) -> None:
         raise CandidateFailure(f"the training loss became {loss}; lower the learning rate or change the network")
 
 
-def _accuracy(model: TorchNetwork, data: _Split) -> float:
+def _accuracy(model: TorchNetwork, data: Split) -> float:
     """Share of `data` that is classified correctly. Raises `CandidateFailure` when the logits are not finite."""
     model.eval()
     correct = 0

@@ -38,7 +38,7 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """How much of the data is used. `max_images` bounds the training part, null takes all."""
+    """How much of the data is used. `max_images` bounds what the search trains on, null takes all."""
 
     validation_share: Share
     max_images: PositiveInt | None

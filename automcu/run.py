@@ -131,9 +131,11 @@ def _carry_out(
     build.require_roles(config)  # a setting that cannot work is better told now than by an actor
     data = build.training_data_of(config)
     build.require_test_data(config)
+    count = len(data.for_search().images)
+    searched = f" ({count:,} of them in the search)" if count < len(data.images) else ""
     say(
-        f"Data: {len(data.images):,} images to train on, {len(data.validation_images):,} to validate on; the test set "
-        "stays closed until the end"
+        f"Data: {len(data.images):,} images to train on{searched}, {len(data.validation_images):,} to validate on; the "
+        "test set stays closed until the end"
     )
     provenance = {"seed": str(config.seed), "git_revision": str(header.git_revision), **header.versions}
     end = _drive(config, judge, provenance, header, files, data, began, past)

@@ -5,9 +5,9 @@
 ResNet-8 (MLPerf Tiny's, without its softmax) on 32 x 32 x 3 random images, batches of 128, SGD with momentum, random
 crops and flips, in processes of their own one after the other, in turn. `automcu` is `TorchTrainer`'s loop in float32,
 `automcu bfloat16` the same where the processor has it (else it is the same as float32). `DataLoader` is a plain PyTorch
-loop with torchvision's transforms on PIL images, without workers and with two. `Keras fit` trains the same network on
-arrays without any augmentation, compiled by tensorflow. Printed: the median of the repeats with the least and the most,
-and the ratio of the medians to the best DataLoader.
+loop, the network as one would write it, with torchvision's transforms on PIL images, without workers and with two.
+`Keras fit` trains the same network on arrays without any augmentation. Printed: the median of the repeats with the
+least and the most, and the ratio of the medians to the best DataLoader.
 """
 
 import argparse
@@ -81,7 +81,21 @@ def data_loader(seconds: float, workers: int) -> float:
     from torch.utils.data import DataLoader, Dataset
     from torchvision import transforms
 
-    from automcu.training.model import TorchNetwork
+    class Block(torch.nn.Module):
+        def __init__(self, entry: int, channels: int, stride: int) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv2d(entry, channels, 3, stride, 1, bias=False)
+            self.first_norm = torch.nn.BatchNorm2d(channels)
+            self.second = torch.nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+            self.second_norm = torch.nn.BatchNorm2d(channels)
+            self.shortcut = torch.nn.Sequential()
+            if stride > 1:
+                self.shortcut.append(torch.nn.Conv2d(entry, channels, 1, stride, bias=False))
+                self.shortcut.append(torch.nn.BatchNorm2d(channels))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = F.relu(self.first_norm(self.first(x)))
+            return F.relu(self.second_norm(self.second(y)) + self.shortcut(x))
 
     pixels, labels = images()
     transform = transforms.Compose(
@@ -106,7 +120,11 @@ def data_loader(seconds: float, workers: int) -> float:
         Images(), BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = TorchNetwork(resnet8()).to(device)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, 1, 1, bias=False), torch.nn.BatchNorm2d(16), torch.nn.ReLU(),
+        Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 10),
+    ).to(device)  # fmt: skip
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
     def steps() -> Iterator[object]:

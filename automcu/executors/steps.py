@@ -175,6 +175,7 @@ class TrainingRole:
         """The trial's result and the trained weights (safetensors). `on_epoch` may raise to stop the training."""
         trainer, data, final = self.trainer, self.data, isinstance(work, Retrain)
         if isinstance(work, Train):
+            data = data.for_search()
             trainer = trainer if work.recipe is None else trainer.with_recipe(work.recipe)
         else:
             assert self.final_trainer is not None  # the search retrains only where there is a final phase

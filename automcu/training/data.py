@@ -27,13 +27,20 @@ _DOWNLOAD_TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """What a search may see: images to train on and, apart from them, images to validate on."""
+    """What a run may see before its end: images to train on and, apart from them, images to validate on. The search
+    trains on the first `search_images`, None for all; the final phase on all."""
 
     images: np.ndarray
     labels: np.ndarray
     validation_images: np.ndarray
     validation_labels: np.ndarray
     class_names: tuple[str, ...]
+    search_images: int | None = None
+
+    def for_search(self) -> "TrainingData":
+        """What the candidates of the search are trained on; no image is copied."""
+        count = self.search_images
+        return replace(self, images=self.images[:count], labels=self.labels[:count])
 
     def with_validation_in_training(self) -> "TrainingData":
         """The same, with the validation images among those to train on: for the last training, when all is chosen."""
@@ -93,8 +100,8 @@ def load_training(
 ) -> TrainingData:
     """The training images of the task's data set, with `validation_share` of each class held out for validation.
 
-    They are looked for by the data set's name below `roots`, unless `own` says where they are. `max_images` keeps a
-    class-balanced subset of the training part. Split and subset follow from `seed` alone.
+    They are looked for by the data set's name below `roots`, unless `own` says where they are. `max_images` has
+    the search train on a class-balanced subset of the training part. Split and subset follow from `seed` alone.
 
     Raises `DataError` when the data is missing, corrupt or disagrees with the task, `ConfigError` for bad settings.
     """
@@ -107,13 +114,15 @@ def load_training(
     # In no order, so that the first so many of them are a fair sample: for calibration, for quick measurements.
     training, validation = map(rng.permutation, stratified_split(found.labels, validation_share, rng))
     if max_images is not None:
-        training = rng.permutation(training[_class_balanced(found.labels[training], max_images, rng)])
+        chosen = _class_balanced(found.labels[training], max_images, rng)
+        training = np.concatenate([rng.permutation(training[chosen]), np.delete(training, chosen)])
     return TrainingData(
         found.images[training],
         found.labels[training],
         found.images[validation],
         found.labels[validation],
         found.class_names,
+        max_images,
     )
 
 

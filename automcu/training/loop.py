@@ -63,7 +63,7 @@ def train_network(
         if checkpoint is not None:
             state.restore(checkpoint)
     began = start - (state.curve[-1].seconds if state.curve else 0.0)
-    late, validating = False, 0.0
+    late, validating, resumed = False, 0.0, len(state.curve)
     while state.step < state.steps and not late:
         with _memory_guard(recipe):
             losses = []
@@ -81,12 +81,14 @@ def train_network(
             accuracy = _accuracy(state.kept, validation)
             validating = time.monotonic() - before
         state.curve.append(EpochPoint(len(state.curve) + 1, mean, accuracy, time.monotonic() - began))
+        done = len(state.curve) - resumed
+        state.fit_into((seconds - (time.monotonic() - start)) / ((time.monotonic() - start) / done))
         if checkpoint is not None and not late:
             state.save(checkpoint)
         on_epoch(state.curve[-1])
     trial = TrialResult(
         curve=tuple(state.curve),
-        ended="completed" if state.step == state.steps else "deadline",
+        ended="completed" if state.step == state.planned else "deadline",
         seed=seed,
         seconds=time.monotonic() - began,
     )
@@ -96,7 +98,8 @@ def train_network(
 class State:
     """All that a training's future depends on. `kept` is the model that is validated and handed over.
 
-    `labels` are those of the training images; `step` of `steps` are done, and `curve` has a point for each epoch.
+    `labels` are those of the training images; `step` of `steps` are done, which are as many as the recipe `planned` or,
+    where time is short, fewer; `curve` has a point for each epoch.
     """
 
     def __init__(self, network: Network, recipe: Recipe, labels: np.ndarray, seed: int, device: torch.device) -> None:
@@ -115,10 +118,17 @@ class State:
         self.kept = TorchNetwork(network).to(device) if recipe.averaging else self._model
         self._average = Average(self._model, self.kept, recipe.averaging) if recipe.averaging else None
         self.step = 0
-        self.steps = recipe.epochs * self._per_epoch
+        self.planned = self.steps = recipe.epochs * self._per_epoch
         self.curve: list[EpochPoint] = []
         described = f"{network.input_shape} {network.layers} {recipe} {self._bfloat16} {seed}"
         self._identity = hashlib.sha256(described.encode() + labels.tobytes()).hexdigest()
+
+    def fit_into(self, epochs: float) -> None:
+        """Shorten what is left to the whole `epochs` that there is time for, so that the learning rate comes down
+        before the time is over. Does nothing where there is time enough: then only the seed decides."""
+        left = max(int(epochs), 0) * self._per_epoch
+        if self.step + left < self.steps:
+            self.steps = self.step + left
 
     def epoch(self, data: Split) -> Iterator[Tensor]:
         """Train for one epoch, and give the loss of each step."""
@@ -145,7 +155,12 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, between two epochs."""
-        facts = {"training": self._identity, "step": self.step, "curve": [asdict(point) for point in self.curve]}
+        facts = {
+            "training": self._identity,
+            "step": self.step,
+            "steps": self.steps,
+            "curve": [asdict(point) for point in self.curve],
+        }
         save_checkpoint(path, {**self._tensors(), "generator": self._generator.get_state()}, facts)
 
     def restore(self, path: Path) -> None:
@@ -163,7 +178,7 @@ class State:
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
         self._generator.set_state(tensors["generator"])
-        self.step = int(facts["step"])  # type: ignore[call-overload]
+        self.step, self.steps = int(facts["step"]), int(facts["steps"])  # type: ignore[call-overload]
         self.curve = [EpochPoint(**point) for point in facts["curve"]]  # type: ignore[attr-defined]
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -162,10 +162,15 @@ class TestSplits:
 
     def test_max_images_is_balanced_and_leaves_validation_alone(self):
         whole, part = train(DIGITS, Path("absent")), train(DIGITS, Path("absent"), max_images=103)
-        assert len(part.images) == 103
-        assert set(np.bincount(part.labels)) == {10, 11}
+        searched = part.for_search()
+        assert len(searched.images) == len(searched.labels) == 103
+        assert set(np.bincount(searched.labels)) == {10, 11}
         np.testing.assert_array_equal(part.validation_images, whole.validation_images)
-        assert rows(part.images) <= rows(whole.images)
+        assert rows(part.images) == rows(whole.images) and len(part.images) == len(whole.images)
+        assert len(whole.for_search().images) == len(whole.images)
+        merged = part.with_validation_in_training()
+        assert rows(merged.images) == rows(whole.images) | rows(whole.validation_images)
+        assert len(merged.images) == len(merged.labels) == len(whole.images) + len(whole.validation_images)
 
     def test_max_images_beyond_what_there_is(self):
         assert len(train(DIGITS, Path("absent"), max_images=10**6).images) == len(train(DIGITS, Path("absent")).images)

@@ -163,6 +163,23 @@ class TestTorchTrainer(TrainerContract):
                 NETWORK, three_classes(), seed=1, seconds=60, on_epoch=lambda _: None, checkpoint=path / "below"
             )
 
+    def test_where_time_is_short_the_learning_rate_comes_down_before_it_is_over(self, monkeypatch):
+        from automcu.training import loop
+
+        rates = []
+
+        class Slow(loop.NesterovSGD):
+            def step(self, rate, count):
+                rates.append(rate)
+                time.sleep(0.005)
+                super().step(rate, count)
+
+        monkeypatch.setattr(loop, "NesterovSGD", Slow)
+        data, recipe = three_classes(count=320), Recipe(epochs=1000, batch_size=16, learning_rate=1.0)
+        trial = TorchTrainer(recipe, 1).train(NETWORK, data, seed=0, seconds=1.5, on_epoch=lambda _: None).trial
+        assert trial.ended == "deadline" and trial.seconds < 3
+        assert 5 < len(trial.curve) < 40 and max(rates) > 0.3 and rates[-1] < 0.3 * max(rates)
+
     def test_fewer_images_than_a_batch(self):
         data = three_classes(count=12)
         trained = TorchTrainer(Recipe(epochs=2, batch_size=128), 1).train(

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -247,10 +247,24 @@ def _evaluation_of(
         Converter(),
         data,
         open_test,
-        EvaluationSettings(**config.evaluation.model_dump()),
+        _evaluation_settings_of(config),
     )
     agent = EvaluationAgent(conversation_of(config, "evaluation", endpoint, shared))
     return EvaluationRole(evaluator, agent, budget_of(config))
+
+
+def _evaluation_settings_of(config: RunConfig) -> EvaluationSettings:
+    asked = config.evaluation
+    return EvaluationSettings(
+        asked.calibration_images,
+        asked.validation_images,
+        asked.parity_images,
+        asked.parity_tolerance,
+        asked.processes,
+        asked.time_limit_seconds,
+        asked.most_int8_drop,
+        replace(config.training.recipe, epochs=asked.fine_tuning_epochs, learning_rate=asked.fine_tuning_rate),
+    )
 
 
 def _deployment_of(

@@ -265,7 +265,8 @@ class SearchConfig(_Section):
 
 
 class EvaluationConfig(_Section):
-    """How the int8 file is measured, see `automcu.evaluation.EvaluationSettings`."""
+    """How the int8 file is measured, see `automcu.evaluation.EvaluationSettings`; and for how many epochs, at which
+    learning rate, the recipe of the search goes on in simulated int8."""
 
     calibration_images: PositiveInt
     validation_images: PositiveInt
@@ -273,6 +274,9 @@ class EvaluationConfig(_Section):
     parity_tolerance: PositiveFloat
     processes: PositiveInt
     time_limit_seconds: PositiveFloat
+    most_int8_drop: Annotated[float, Field(ge=0, le=1)]
+    fine_tuning_epochs: PositiveInt
+    fine_tuning_rate: PositiveFloat
 
 
 class ClusterConfig(_Section):

@@ -7,7 +7,7 @@ the microcontroller's. The test set is opened by `Evaluator.test` alone, which t
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,13 +18,17 @@ from automcu.feasibility.gate import Gate
 from automcu.results import Evaluation, TestResult
 from automcu.spaces.space import Space
 from automcu.training.data import TestData, TrainingData
-from automcu.training.weights import weights_from_bytes
+from automcu.training.recipe import Recipe
+from automcu.training.weights import weights_from_bytes, weights_to_bytes
 from automcu.work import Evaluate, Test
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
     """How to measure. Images are taken from the front of the (shuffled) splits; `processes` interpreters share them.
+
+    `fine_tuning` is how a network is trained on in simulated int8 whose accuracy falls by more than `most_int8_drop`
+    (a share of the validation images) in the conversion.
 
     `parity_tolerance` bounds the absolute difference between the torch and the Keras network's float outputs.
     """
@@ -35,6 +39,17 @@ class EvaluationSettings:
     parity_tolerance: float
     processes: int
     time_limit_seconds: float
+    most_int8_drop: float
+    fine_tuning: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A measurement, the int8 .tflite file that was measured, and the float weights (safetensors) that it is of."""
+
+    evaluation: Evaluation
+    tflite: bytes
+    weights: bytes
 
 
 class Evaluator:
@@ -57,15 +72,43 @@ class Evaluator:
         self._settings = settings
         converter.start()  # tensorflow loads while the first candidates train
 
-    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[Evaluation, bytes]:
-        """The measurement of a trained candidate, and its int8 .tflite file.
+    def evaluate(self, work: Evaluate, weights: bytes) -> Measured:
+        """The measurement of a trained candidate, with its int8 .tflite file.
 
         Raises `CandidateFailure` when torch and Keras disagree, the file differs from what the gate admitted, or the
         conversion fails; `InfraFailure` when a process dies or runs out of time.
         """
+        began = time.monotonic()
+        measured = self._measure(work, weights, began)
+        evaluation = measured.evaluation
+        lost = evaluation.float_validation_accuracy - evaluation.int8_validation_accuracy
+        if lost <= self._settings.most_int8_drop:
+            return measured
+        from automcu.training.quantized import fine_tuned, layer_errors
+
+        settings, data = self._settings, self._data
+        network, parameters = self._space.build(work.candidate.architecture), weights_from_bytes(weights)
+        calibration = data.images[: settings.calibration_images]
+        errors = layer_errors(network, parameters, calibration, data.validation_images[: settings.parity_images])
+        tuned = fine_tuned(
+            network,
+            parameters,
+            data.for_search(),
+            settings.fine_tuning,
+            calibration=calibration,
+            threads=settings.processes,
+            seed=work.trial.seed,
+            seconds=settings.time_limit_seconds / 2,
+        )
+        again = self._measure(work, weights_to_bytes(tuned), began)
+        better = again.evaluation.int8_validation_accuracy > evaluation.int8_validation_accuracy
+        best = again if better else measured
+        told = replace(best.evaluation, layer_errors=errors, fine_tuned=better, seconds=time.monotonic() - began)
+        return replace(best, evaluation=told)
+
+    def _measure(self, work: Evaluate, weights: bytes, began: float) -> Measured:
         from automcu.training.model import forward
 
-        began = time.monotonic()
         settings, data = self._settings, self._data
         network = self._space.build(work.candidate.architecture)
         parameters = weights_from_bytes(weights)
@@ -103,7 +146,7 @@ class Evaluator:
             seconds=time.monotonic() - began,
             trained_on=work.trial.saw_validation,
         )
-        return evaluation, conversion.tflite
+        return Measured(evaluation, conversion.tflite, weights)
 
     def test(self, work: Test, weights: bytes, tflite: bytes) -> TestResult:
         """The one measurement on the test set. Raises as `evaluate` does, and `DataError` when the set is missing."""

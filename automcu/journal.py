@@ -35,7 +35,7 @@ from automcu.work import (
     WorkFailed,
 )
 
-VERSION = 3
+VERSION = 4
 T = TypeVar("T")
 
 

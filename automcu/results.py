@@ -81,9 +81,20 @@ class TrialResult:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerError:
+    """How far the output of layer `layer` in int8 is from that in float: the signal-to-noise ratio in decibels, of all
+    errors up to there. 200 stands for none."""
+
+    layer: str
+    decibels: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The converted network, measured: the int8 .tflite file itself, interpreted as a microcontroller would.
 
+    Where int8 lost more than the settings allow, `layer_errors` say where, and the network was trained on in simulated
+    int8; `fine_tuned` says whether that is what was measured, since it was better.
     Where the validation images were `trained_on`, accuracies on them are no estimate of others.
     `parity` is the largest absolute difference between the torch and the Keras network's float outputs.
     `report` is what the first tier that admitted the architecture says of the file; `vendor_report` what the second
@@ -100,6 +111,8 @@ class Evaluation:
     vendor_report: FeasibilityReport | None
     seconds: float
     trained_on: bool = False
+    layer_errors: tuple[LayerError, ...] = ()
+    fine_tuned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from automcu.actors.roles import EvaluationActor, PlanningActor, ProposalActor, 
 from automcu.actors.shared import shared_on_ray
 from automcu.actors.trials import retrain
 from automcu.deploy.bundle import write_bundle
+from automcu.evaluation import Measured
 from automcu.executors.blueprint import Blueprint
 from automcu.journal import journal_extract
 from automcu.run_folder import RunFolder, checkpoint_name, model_name, weights_name
@@ -116,7 +117,7 @@ class RayExecutor:
             case Evaluate(candidate, _, trial):
                 weights = self._folder.read(weights_name(candidate.id, trial.final))
                 self._flights[self._evaluator.evaluate.remote(work, weights)] = _Flight(
-                    work, lambda result: self._store_model(model_name(candidate.id, trial.final), result)
+                    work, lambda result: self._store_model(candidate.id, trial.final, result)
                 )
             case Test():
                 weights = self._folder.read(weights_name(work.candidate.id, work.evaluated.trial.final))
@@ -187,10 +188,13 @@ class RayExecutor:
             self._folder.remove(checkpoint_name(outcome.candidate_id, final=True))
         return (outcome,)
 
-    def _store_model(self, name: str, result: tuple[Sequence[Outcome], bytes]) -> Sequence[Outcome]:
-        outcomes, tflite = result
-        if tflite:
-            self._folder.write(name, tflite)
+    def _store_model(
+        self, candidate_id: int, final: bool, result: tuple[Sequence[Outcome], Measured | None]
+    ) -> Sequence[Outcome]:
+        outcomes, measured = result
+        if measured is not None:
+            self._folder.write(weights_name(candidate_id, final), measured.weights)
+            self._folder.write(model_name(candidate_id, final), measured.tflite)
         return outcomes
 
     def _store_bundle(self, result: tuple[Sequence[Outcome], Mapping[str, bytes]]) -> Sequence[Outcome]:

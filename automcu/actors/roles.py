@@ -10,6 +10,7 @@ import ray
 
 from automcu.agents.supervisor import SupervisorAgent
 from automcu.agents.training import TrainingAgent
+from automcu.evaluation import Measured
 from automcu.executors import steps
 from automcu.executors.blueprint import Shared
 from automcu.executors.steps import DeploymentRole, EvaluationRole
@@ -87,8 +88,8 @@ class Evaluation:
     ) -> None:
         self._role = make(data, shared)
 
-    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[Sequence[Outcome], bytes]:
-        """The int8 measurement and file."""
+    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[Sequence[Outcome], Measured | None]:
+        """The int8 measurement and the files measured."""
         return self._role.evaluate(work, weights)
 
     def test(self, work: Test, weights: bytes, tflite: bytes) -> TestDone | WorkFailed:

@@ -4,7 +4,7 @@ from automcu.deploy.evidence import Design, Evidence
 from automcu.deploy.st.profile import StProfile
 from automcu.graph.int8_model import Int8Model
 from automcu.messages import CardProse
-from automcu.results import FeasibilityReport, Measurement
+from automcu.results import Evaluation, FeasibilityReport, Measurement
 
 
 def model_card(evidence: Evidence, model: Int8Model, prose: CardProse | None = None) -> str:
@@ -92,6 +92,23 @@ def _designed(evidence: Evidence, design: Design) -> list[str]:
         "",
         f"{'Final phase: ' * trial.final}{len(trial.curve)} epochs, seed {trial.seed}, {trial.seconds:.0f} s, "
         f"ended: {trial.ended}{', with half the batch of the recipe' * trial.halved_batch}.",
+        "",
+        *_int8_losses(evaluation),
+    ]
+
+
+def _int8_losses(evaluation: Evaluation) -> list[str]:
+    """Where int8 lost, if it lost more than the settings allow."""
+    if not evaluation.layer_errors:
+        return []
+    how = "was trained on in simulated int8" if evaluation.fine_tuned else "did not gain by training in simulated int8"
+    return [
+        f"Converted at first, int8 lost more accuracy than the settings allow, and the network {how}. Signal to noise "
+        "of int8 after each layer, before that:",
+        "",
+        "| layer | dB |",
+        "|---|---|",
+        *(f"| {_code(error.layer)} | {error.decibels:.1f} |" for error in evaluation.layer_errors),
         "",
     ]
 

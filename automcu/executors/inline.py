@@ -90,9 +90,10 @@ class InlineExecutor:
                 return [self._train(work)]
             case Evaluate(candidate, _, trial):
                 weights = self._folder.read(weights_name(candidate.id, trial.final))
-                outcomes, tflite = self._roles.evaluation.evaluate(work, weights)
-                if tflite:
-                    self._folder.write(model_name(candidate.id, trial.final), tflite)
+                outcomes, measured = self._roles.evaluation.evaluate(work, weights)
+                if measured is not None:
+                    self._folder.write(weights_name(candidate.id, trial.final), measured.weights)
+                    self._folder.write(model_name(candidate.id, trial.final), measured.tflite)
                 return outcomes
             case Test():
                 weights = self._folder.read(weights_name(work.candidate.id, work.evaluated.trial.final))

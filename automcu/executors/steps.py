@@ -19,7 +19,7 @@ from automcu.board import Budget
 from automcu.deploy.deployer import Deployer
 from automcu.deploy.evidence import Design
 from automcu.errors import AutoMCUError, InfraFailure
-from automcu.evaluation import Evaluator
+from automcu.evaluation import Evaluator, Measured
 from automcu.exchange import Exchange
 from automcu.feasibility.gate import Gate, Verdict
 from automcu.llm.client import EndsTheRun, SpendingCapReached
@@ -201,13 +201,14 @@ class EvaluationRole:
     agent: EvaluationAgent
     budget: Budget
 
-    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[list[Outcome], bytes]:
-        """The int8 measurement with the agent's note, and the int8 file (empty on failure)."""
+    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[list[Outcome], Measured | None]:
+        """The int8 measurement with the agent's note, and the files that were measured (None on failure)."""
         candidate = work.candidate
         try:
-            evaluation, tflite = self.evaluator.evaluate(work, weights)
+            measured = self.evaluator.evaluate(work, weights)
         except Exception as error:
-            return [failure("evaluate", candidate.id, error)], b""
+            return [failure("evaluate", candidate.id, error)], None
+        evaluation = measured.evaluation
         outcomes: list[Outcome] = []
         note = None
         try:
@@ -215,7 +216,7 @@ class EvaluationRole:
                 note = self.agent.note(candidate, evaluation.report, work.trial, evaluation, self.budget)
         except EndsTheRun as end:
             outcomes.append(proposing_over(end))
-        return [*told(self.agent), *outcomes, EvaluationDone(candidate.id, evaluation, note)], tflite
+        return [*told(self.agent), *outcomes, EvaluationDone(candidate.id, evaluation, note)], measured
 
     def test(self, work: Test, weights: bytes, tflite: bytes) -> TestDone | WorkFailed:
         """The test-set measurement."""

@@ -81,11 +81,12 @@ class Progress:
             case EvaluationDone(candidate_id, evaluation):
                 report, seen = evaluation.report, candidate_id in self._saw_validation
                 standing = TRAINED_ON if seen else self._standing(evaluation.int8_validation_accuracy)
+                tuned = ", trained on in simulated int8" if evaluation.fine_tuned else ""
                 self._line(
                     f"candidate {candidate_id} converted: int8 validation accuracy "
                     f"{evaluation.int8_validation_accuracy:.1%} (float {evaluation.float_validation_accuracy:.1%}), "
                     f"RAM {report.ram_bytes / 1000:.1f} KB, Flash {report.flash_bytes / 1000:.1f} KB, "
-                    f"{report.macs / 1e6:.2f} M MACs{standing}"
+                    f"{report.macs / 1e6:.2f} M MACs{tuned}{standing}"
                 )
             case TestDone(candidate_id, test):
                 self._line(

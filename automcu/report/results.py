@@ -19,7 +19,7 @@ from automcu.results import Deployment, FeasibilityReport, Measurement, TrialRes
 from automcu.run_folder import RunFolder
 from automcu.search import Funnel
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _FRONT_ROWS = 12
 
 
@@ -107,6 +107,8 @@ def candidates_table(finished: Mapping[int, Finished]) -> bytes:
         "final": pa.bool_(),
         "saw_validation": pa.bool_(),
         "tflite_bytes": pa.int64(),
+        "fine_tuned": pa.bool_(),
+        "layer_errors": pa.string(),
         "link": pa.string(),
         "unit": pa.string(),
         "ticks": pa.int64(),
@@ -180,6 +182,8 @@ def _measurement(end: Evaluated | Deployed) -> dict[str, Any]:
     found: dict[str, Any] = {
         "int8_validation_accuracy": end.chosen_by.int8_validation_accuracy,
         "tflite_bytes": end.evaluation.tflite_bytes,
+        "fine_tuned": end.evaluation.fine_tuned,
+        "layer_errors": json.dumps([asdict(error) for error in end.evaluation.layer_errors]),
     }
     if end.searched is not None:
         found["float_validation_accuracy"] = end.searched.float_validation_accuracy

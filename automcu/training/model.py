@@ -60,10 +60,14 @@ class TorchNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch."""
+        return self.walk(images, lambda layer, block, maps: block(*maps))
+
+    def walk(self, images: Tensor, compute: Callable[[Layer, nn.Module, list[Tensor]], Tensor]) -> Tensor:
+        """Logits of a batch, where `compute` gives the output of a layer from its block and the maps that it reads."""
         maps = {INPUT: images}
         for layer, block in zip(self.network.layers, self.blocks, strict=True):
             read = set(sources(layer))
-            maps[layer.name] = block(*(maps[source] for source in sources(layer)))
+            maps[layer.name] = compute(layer, block, [maps[source] for source in sources(layer)])
             for source in read:
                 if self._last_reader[source] == layer.name:
                     del maps[source]
@@ -72,10 +76,10 @@ class TorchNetwork(nn.Module):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights anew: kernels from He's normal distribution (arXiv 1502.01852), the rest neutral."""
         for block in self.blocks:
-            if isinstance(block, _ConvBlock):
+            if isinstance(block, ConvBlock):
                 nn.init.kaiming_normal_(block.conv.weight, mode="fan_out", nonlinearity="relu", generator=generator)
                 block.norm.reset_parameters()
-            elif isinstance(block, _DenseBlock):
+            elif isinstance(block, DenseBlock):
                 nn.init.kaiming_normal_(block.linear.weight, nonlinearity="linear", generator=generator)
                 nn.init.zeros_(block.linear.bias)
 
@@ -96,7 +100,7 @@ class TorchNetwork(nn.Module):
     def _tensors(self) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for layer, block in zip(self.network.layers, self.blocks, strict=True):
-            if isinstance(block, _ConvBlock | _DenseBlock):
+            if isinstance(block, ConvBlock | DenseBlock):
                 found.update({f"{layer.name}.{part}": tensor for part, tensor in block.tensors().items()})
         return found
 
@@ -114,10 +118,10 @@ def forward(network: Network, weights: Weights, images: np.ndarray) -> np.ndarra
 def _block(layer: Layer, network: Network) -> nn.Module:
     match layer:
         case Conv(_, source, channels, kernel, stride, activation):
-            return _ConvBlock(network.shapes[source], channels, 1, kernel, stride, activation)
+            return ConvBlock(network.shapes[source], channels, 1, kernel, stride, activation)
         case DepthwiseConv(_, source, kernel, stride, activation):
             channels = network.shapes[source][2]
-            return _ConvBlock(network.shapes[source], channels, channels, kernel, stride, activation)
+            return ConvBlock(network.shapes[source], channels, channels, kernel, stride, activation)
         case Pool(_, source, kind, kernel, stride):
             pool = _MaxPool if kind == "max" else _AveragePool
             return pool(network.shapes[source], kernel, stride)
@@ -128,7 +132,7 @@ def _block(layer: Layer, network: Network) -> nn.Module:
         case Concat():
             return _Concat()
         case Dense(_, source, units, activation):
-            return _DenseBlock(network.shapes[source], units, activation)
+            return DenseBlock(network.shapes[source], units, activation)
         case _:
             assert_never(layer)
 
@@ -154,7 +158,9 @@ def _same(extent: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class _ConvBlock(nn.Module):
+class ConvBlock(nn.Module):
+    """A convolution without bias, batch normalisation and an activation."""
+
     def __init__(
         self, shape: Shape, channels: int, groups: int, kernel: int, stride: int, activation: Activation
     ) -> None:
@@ -165,9 +171,11 @@ class _ConvBlock(nn.Module):
         self.activation = _ACTIVATIONS[activation]
 
     def forward(self, maps: Tensor) -> Tensor:
+        """The activated output."""
         return self.activation(self.norm(self.conv(self.padding(maps, 0.0))))
 
     def tensors(self) -> dict[str, Tensor]:
+        """Live tensors, named as `Network.parameter_shapes` names the parts of a layer."""
         statistics = dict(self.norm.named_buffers())
         return {
             "kernel": self.conv.weight,
@@ -224,7 +232,9 @@ class _Concat(nn.Module):
         return torch.cat(maps, dim=1)
 
 
-class _DenseBlock(nn.Module):
+class DenseBlock(nn.Module):
+    """A dense layer and an activation."""
+
     def __init__(self, shape: Shape, units: int, activation: Activation) -> None:
         super().__init__()
         height, width, channels = shape
@@ -232,8 +242,10 @@ class _DenseBlock(nn.Module):
         self.activation = _ACTIVATIONS[activation]
 
     def forward(self, maps: Tensor) -> Tensor:
+        """The activated output, of height and width 1."""
         flat = maps.permute(0, 2, 3, 1).flatten(1)
         return self.activation(self.linear(flat))[:, :, None, None]
 
     def tensors(self) -> dict[str, Tensor]:
+        """Live tensors, named as `Network.parameter_shapes` names the parts of a layer."""
         return {"kernel": self.linear.weight, "bias": self.linear.bias}

@@ -22,6 +22,7 @@ from automcu.board import Budget
 from automcu.deploy.deployer import DeployedBundle
 from automcu.deploy.evidence import Design
 from automcu.errors import CandidateFailure, InfraFailure, LLMError
+from automcu.evaluation import Measured
 from automcu.exchange import Role
 from automcu.executors.blueprint import Blueprint, RunEnd, Shared
 from automcu.executors.steps import DeploymentRole, EvaluationRole, TrainingRole
@@ -90,11 +91,12 @@ def die() -> None:
 class QuickEvaluator:
     """Measures by hashing: no conversion."""
 
-    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[Evaluation, bytes]:
+    def evaluate(self, work: Evaluate, weights: bytes) -> Measured:
         assert weights
         accuracy = work.trial.validation_accuracy
         digest = hashlib.sha256(weights).hexdigest()
-        return Evaluation(accuracy, accuracy, 20, 0.0, len(weights), digest, work.report, None, 0.0), weights[:100]
+        evaluation = Evaluation(accuracy, accuracy, 20, 0.0, len(weights), digest, work.report, None, 0.0)
+        return Measured(evaluation, weights[:100], weights)
 
     def test(self, work: Test, weights: bytes, tflite: bytes) -> TestResult:
         assert weights[:100] == tflite

@@ -27,12 +27,12 @@ from automcu.deploy.prover import Prover
 from automcu.deploy.toolchain.objects import ObjectCache
 from automcu.deploy.toolchain.toolchain import Image, Toolchain
 from automcu.deploy.toolchain.zig import ZigToolchain
+from automcu.evaluation import Measured
 from automcu.executors.blueprint import RunEnd
 from automcu.executors.inline import run_inline
 from automcu.executors.steps import DeploymentRole, EvaluationRole
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Skipped
 from automcu.journal import Ended, Header, read_journal
-from automcu.results import Evaluation
 from automcu.run_folder import RunFolder
 from automcu.search import Search
 from automcu.training.data import TrainingData
@@ -48,10 +48,10 @@ TASK = Task("shapes", "shapes", SMALL.input_shape, 5, "Tell five shapes apart.")
 class Evaluator(QuickEvaluator):
     """All candidates come to the same real file."""
 
-    def evaluate(self, work: Evaluate, weights: bytes) -> tuple[Evaluation, bytes]:
-        evaluation, _ = super().evaluate(work, weights)
+    def evaluate(self, work: Evaluate, weights: bytes) -> Measured:
+        evaluation = super().evaluate(work, weights).evaluation
         sha256 = hashlib.sha256(SMALL_TFLITE).hexdigest()
-        return replace(evaluation, tflite_sha256=sha256), SMALL_TFLITE
+        return Measured(replace(evaluation, tflite_sha256=sha256), SMALL_TFLITE, weights)
 
     def test(self, work, weights, tflite):  # type: ignore[no-untyped-def]
         return super().test(work, weights, weights[:100])

@@ -1,21 +1,35 @@
 """The one file that runs tensorflow: one converter for all of it, because starting it takes about ten seconds."""
 
+import hashlib
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from automcu.errors import CandidateFailure, InfraFailure
+from automcu.evaluation import EvaluationSettings, Evaluator
 from automcu.export.converter import Converter
 from automcu.export.int8_file import Int8File
 from automcu.export.interpreter import images_to_int8, run_int8
 from automcu.export.network_json import network_from_json, network_to_json
+from automcu.feasibility.gate import Verdict
 from automcu.graph.lowering import lower
 from automcu.graph.network import Add, Concat, Conv, Dense, DepthwiseConv, GlobalAveragePool, Layer, Network, Pool
 from automcu.graph.tflite.reader import read_tflite
+from automcu.training.model import TorchNetwork, normalise
+from automcu.training.quantized import QuantizedNetwork
+from automcu.training.recipe import Recipe
+from automcu.training.trainer import TorchTrainer
+from automcu.training.weights import weights_to_bytes
+from automcu.work import Evaluate
+from tests.builders import candidate, report, trial
+from tests.contracts.trainer import NETWORK, three_classes
 from tests.export.small import SMALL, SMALL_TFLITE, convert_untrained, random_images, random_weights
+from tests.training.test_quantized import DIGITS, TUNING, digits, trained, unbalanced
 
 
 def network(shape: tuple[int, int, int], *layers: Layer) -> Network:
@@ -119,3 +133,56 @@ def test_a_network_that_cannot_be_shipped_is_the_candidates_failure(converter: C
         converter.convert(SMALL, {**weights, "stem.gamma": weights["stem.gamma"][:-1]}, images, images)
     with pytest.raises(CandidateFailure, match="give at least one uint8 image"):
         converter.convert(SMALL, weights, images[:, :-1], images)
+
+
+def test_simulated_int8_says_what_the_file_says(converter: Converter) -> None:
+    """Classes of the file, run by tflite-micro, beside those of torch with rounding."""
+    data = three_classes(count=600)
+    trained = TorchTrainer(Recipe(epochs=3, batch_size=16), 1).train(
+        NETWORK, data, seed=0, seconds=60, on_epoch=lambda point: None
+    )
+    tflite = converter.convert(NETWORK, trained.weights, data.images, data.images[:1]).tflite
+    outputs = run_int8(tflite, images_to_int8(data.validation_images), processes=1, time_limit_s=60)
+    model = TorchNetwork(NETWORK).eval()
+    model.load(trained.weights)
+    quantized = QuantizedNetwork(model).eval()
+    quantized.observe(normalise(torch.tensor(data.images)))
+    with torch.inference_mode():
+        logits = quantized(normalise(torch.tensor(data.validation_images))).numpy()
+    file = Int8File.read(tflite).output
+    dequantized = (outputs.astype(np.float32) - file.zero_point) * file.scale
+    assert np.abs(dequantized - logits).max() <= 2.5 * file.scale
+    assert (np.abs(dequantized - logits) < 0.5 * file.scale).mean() > 0.7
+
+
+class OneNetwork:
+    """Stands for a space and a gate that know one network."""
+
+    report = replace(report(), graph_fingerprint="the only one")
+
+    def build(self, architecture: object) -> Network:
+        return DIGITS
+
+    def judge_file(self, tflite: bytes) -> list[Verdict]:
+        return [Verdict(self.report, ())]
+
+
+@pytest.mark.parametrize("most", [0.02, 1.0])
+def test_a_network_that_int8_breaks_is_trained_on_and_the_better_file_is_kept(
+    converter: Converter, most: float
+) -> None:
+    data = digits()
+    weights = weights_to_bytes(unbalanced(trained(DIGITS, data)))
+    settings = EvaluationSettings(200, 300, 8, 1e-3, 1, 600, most, TUNING)
+    only = OneNetwork()
+    evaluator = Evaluator(only, only, converter, data, lambda: None, settings)  # type: ignore[arg-type, return-value]
+    measured = evaluator.evaluate(Evaluate(candidate(1), only.report, trial()), weights)
+    evaluation = measured.evaluation
+    assert hashlib.sha256(measured.tflite).hexdigest() == evaluation.tflite_sha256
+    if most == 1.0:
+        assert not evaluation.fine_tuned and evaluation.layer_errors == () and measured.weights == weights
+        assert evaluation.int8_validation_accuracy < evaluation.float_validation_accuracy - 0.02
+    else:
+        assert evaluation.fine_tuned and measured.weights != weights
+        assert [error.layer for error in evaluation.layer_errors] == ["a", "b", "d"]
+        assert evaluation.int8_validation_accuracy > 0.8

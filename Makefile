@@ -48,6 +48,7 @@ bench: .venv/.ready ## The benchmarks, printed as rates and ratios
 	$(BIN)/python -m benchmarks.feasibility
 	$(BIN)/python -m benchmarks.pool
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.trial_memory
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.local_llm
 	$(BIN)/python -m benchmarks.llm_client

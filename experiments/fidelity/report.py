@@ -1,0 +1,64 @@
+"""The tables of the README: Spearman's correlation of each short training, and each proxy, with the long training.
+
+    python -m experiments.fidelity.report
+
+Intervals are of 2,000 bootstrap samples of the networks.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from scipy.stats import spearmanr
+
+HERE = Path(__file__).parent
+CURVE = "search, 12 epochs of 20,000"
+RUNGS = (1, 2, 3, 6, 9, 12)
+SAMPLES = 2_000
+
+
+def rows() -> list[dict[str, Any]]:
+    """All trainings that were measured."""
+    return [row for path in sorted(HERE.glob("rows*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def correlation(found: Sequence[float], final: Sequence[float]) -> tuple[float, float, float]:
+    """Spearman's correlation, with its 95 % interval."""
+    pairs, rng = np.array([found, final]).T, np.random.default_rng(0)
+    samples = [spearmanr(*pairs[rng.integers(0, len(pairs), len(pairs))].T).statistic for _ in range(SAMPLES)]
+    low, high = np.nanpercentile(samples, [2.5, 97.5])
+    return float(spearmanr(*pairs.T).statistic), float(low), float(high)
+
+
+def table(measured: list[dict[str, Any]]) -> list[str]:
+    """Lines of the table, cheapest first."""
+    by_schedule: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in measured:
+        by_schedule.setdefault(row["schedule"], {})[row["fingerprint"]] = row
+    final = {name: row["accuracy"] for name, row in by_schedule["long"].items()}
+    predictors: list[tuple[str, float | None, dict[str, float]]] = []
+    for proxy in json.loads(next(iter(by_schedule["long"].values()))["proxies"]):
+        values = {name: json.loads(row["proxies"])[proxy] for name, row in by_schedule["long"].items()}
+        predictors.append((f"no training: {proxy}", None, values))
+    for schedule, found in by_schedule.items():
+        seconds = float(np.mean([row["cpu_seconds"] for row in found.values()]))
+        if schedule == CURVE:
+            for epoch in RUNGS:
+                values = {name: row["curve"][epoch - 1] for name, row in found.items()}
+                predictors.append((f"{schedule}: after {epoch}", seconds * epoch / RUNGS[-1], values))
+        elif schedule != "long":
+            predictors.append((schedule, seconds, {name: row["accuracy"] for name, row in found.items()}))
+    lines = ["| predictor | networks | CPU seconds a network | Spearman [95 %] |", "|---|--:|--:|--:|"]
+    for told, cost, values in sorted(predictors, key=lambda one: one[1] or 0.0):
+        names = sorted(values.keys() & final.keys())
+        best, low, high = correlation([values[name] for name in names], [final[name] for name in names])
+        shown = "" if cost is None else f"{cost:.0f}"
+        lines.append(f"| {told} | {len(names)} | {shown} | {best:.2f} [{low:.2f}, {high:.2f}] |")
+    return lines
+
+
+if __name__ == "__main__":
+    print("\n".join(table(rows())))

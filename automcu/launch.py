@@ -6,6 +6,7 @@ not be carried out; 130: interrupted. A multirun ends with the highest of its jo
 keep the others from running.
 """
 
+import logging
 import os
 import sys
 import time
@@ -49,6 +50,7 @@ def _job(composed: DictConfig) -> None:
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Hydra would print every request to a model that is served
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra's exceptions through, so that they are told in our words
     try:
         _job()

@@ -90,19 +90,23 @@ class Evaluator:
         network, parameters = self._space.build(work.candidate.architecture), weights_from_bytes(weights)
         calibration = data.images[: settings.calibration_images]
         errors = layer_errors(network, parameters, calibration, data.validation_images[: settings.parity_images])
-        tuned = fine_tuned(
-            network,
-            parameters,
-            data.for_search(),
-            settings.fine_tuning,
-            calibration=calibration,
-            threads=settings.processes,
-            seed=work.trial.seed,
-            seconds=settings.time_limit_seconds / 2,
-        )
-        again = self._measure(work, weights_to_bytes(tuned), began)
-        better = again.evaluation.int8_validation_accuracy > evaluation.int8_validation_accuracy
-        best = again if better else measured
+        best, better = measured, False
+        try:
+            tuned = fine_tuned(
+                network,
+                parameters,
+                data.for_search(),
+                settings.fine_tuning,
+                calibration=calibration,
+                threads=settings.processes,
+                seed=work.trial.seed,
+                seconds=settings.time_limit_seconds / 2,
+            )
+            again = self._measure(work, weights_to_bytes(tuned), began)
+            better = again.evaluation.int8_validation_accuracy > evaluation.int8_validation_accuracy
+            best = again if better else measured
+        except CandidateFailure:  # it diverged: what was measured stands
+            pass
         told = replace(best.evaluation, layer_errors=errors, fine_tuned=better, seconds=time.monotonic() - began)
         return replace(best, evaluation=told)
 

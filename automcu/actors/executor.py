@@ -147,7 +147,7 @@ class RayExecutor:
                 if outcome.candidate_id is not None:
                     if weights:
                         self._folder.write(weights_name(outcome.candidate_id), weights)
-                    if isinstance(outcome, Trained):
+                    if isinstance(outcome, Trained) or not outcome.retryable:
                         self._folder.remove(checkpoint_name(outcome.candidate_id))
                     self._training.discard(outcome.candidate_id)
                 outcomes.append(outcome)
@@ -183,8 +183,10 @@ class RayExecutor:
 
     def _store_weights(self, result: tuple[Trained | WorkFailed, bytes]) -> Sequence[Outcome]:
         outcome, weights = result
-        if isinstance(outcome, Trained):
+        assert outcome.candidate_id is not None
+        if weights:
             self._folder.write(weights_name(outcome.candidate_id, final=True), weights)
+        if isinstance(outcome, Trained) or not outcome.retryable:
             self._folder.remove(checkpoint_name(outcome.candidate_id, final=True))
         return (outcome,)
 

@@ -92,7 +92,7 @@ class Supervisor:
         if self._ended:
             raise InfraFailure("the run has ended; start it again")
         with self._lock:
-            self._curves[candidate_id].append(point)
+            self._curves.setdefault(candidate_id, []).append(point)  # a resumed run has none of earlier trials
         self._progress.epoch(candidate_id, point)
 
     def trained(self, candidate_id: int, outcome: Trained | WorkFailed, weights: bytes) -> None:

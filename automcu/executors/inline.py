@@ -112,7 +112,10 @@ class InlineExecutor:
         try:
             trial, weights = self._roles.training.train(work, partial(self._on_epoch, work.candidate.id))
         except Exception as error:
-            return steps.failure(stage_of(work), work.candidate.id, error)
+            failed = steps.failure(stage_of(work), work.candidate.id, error)
+            if not failed.retryable:
+                self._folder.remove(checkpoint_name(work.candidate.id, isinstance(work, Retrain)))
+            return failed
         self._folder.write(weights_name(work.candidate.id, trial.final), weights)
         self._folder.remove(checkpoint_name(work.candidate.id, trial.final))
         return Trained(work.candidate.id, trial)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from automcu.errors import OutputError
+from automcu.errors import InfraFailure, OutputError
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
-    """Replace the file at `path` in one step, so that whatever happens a whole one is there. Raises `OutputError` when
-    it cannot be written."""
+    """Replace the file at `path` in one step, so that whatever happens a whole one is there. Raises `InfraFailure`
+    when it cannot be written."""
     from safetensors.torch import save
 
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)})
@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[st
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise OutputError(
+        raise InfraFailure(
             f"{path} cannot be written ({error}); free some disk space or choose another folder"
         ) from None
 

@@ -49,8 +49,8 @@ class Trainer(Protocol):
         passed on. There is always at least one point, and the last one is of the weights returned. The same seed on
         the same CPU gives the same weights, unless time ran out. Where there is a file at `checkpoint`, the training
         goes on from it; it is written after each epoch. Raises `CandidateFailure` when the network cannot be trained,
-        `InfraFailure` when the machine is out of memory, `OutputError` when the checkpoint is broken, of another
-        training, or cannot be written.
+        `InfraFailure` when the machine is out of memory or the checkpoint cannot be written, `OutputError` when it is
+        broken or of another training.
         """
         ...
 

@@ -158,7 +158,7 @@ class TestTorchTrainer(TrainerContract):
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(OutputError, match="no whole checkpoint"):
             trainer.train(NETWORK, three_classes(), seed=1, seconds=60, on_epoch=lambda _: None, checkpoint=path)
-        with pytest.raises(OutputError, match="cannot be written"):
+        with pytest.raises(InfraFailure, match="cannot be written"):
             trainer.train(
                 NETWORK, three_classes(), seed=1, seconds=60, on_epoch=lambda _: None, checkpoint=path / "below"
             )

@@ -4,8 +4,9 @@
 
 ResNet-8 (MLPerf Tiny's, without its softmax) on 32 x 32 x 3 random images, batches of 128, SGD with momentum, random
 crops and flips, in processes of their own one after the other, in turn. `automcu` is `TorchTrainer`'s loop in float32,
-`automcu bfloat16` the same where the processor has it (else it is the same as float32). `DataLoader` is a plain PyTorch
-loop, the network as one would write it, with torchvision's transforms on PIL images, without workers and with two.
+`automcu bfloat16` the same where the processor is faster in it (else it is the same as float32). `DataLoader` is a
+plain PyTorch loop, the network as one would write it, with torchvision's transforms on PIL images, without workers and
+with two.
 `Keras fit` trains the same network on arrays without any augmentation. Printed: the median of the repeats with the
 least and the most, and the ratio of the medians to the best DataLoader.
 """

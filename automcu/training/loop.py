@@ -7,7 +7,7 @@ training that goes on from a checkpoint ends with the weights of one that never 
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -192,10 +192,18 @@ class State:
 
 
 def _computes_bfloat16(device: torch.device) -> bool:
-    """Whether `device` has instructions for it; emulated it would be slower than float32."""
+    """Whether `device` computes bfloat16 faster than float32. A fact of the processor, never a timing: what follows
+    from the seed must not depend on how busy the machine is."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return _faster_in_bfloat16(torch.cpu.get_capabilities())
+
+
+def _faster_in_bfloat16(processor: Mapping[str, object]) -> bool:
+    """AMD's AVX-512 multiplies bfloat16 at twice the rate of float32 (measured: 1.4 to 2 times as fast); Intel's at
+    half of it (measured: 0.6 times as fast), and leaves the work to AMX, which virtual machines may hide."""
+    avx512 = bool(processor.get("avx512_bf16")) and not str(processor.get("cpu_name", "")).startswith("Intel")
+    return bool(processor.get("amx_bf16")) or avx512
 
 
 def on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Split:

@@ -17,7 +17,7 @@ class Recipe:
     `optimizer` is SGD with Nesterov momentum, or AdamW; the learning rate peaks at `learning_rate` (`schedule`, see
     `optimizer.share_of_peak`). `weight_decay` acts on kernels only. `averaging` is the decay, by step, of an
     exponential moving average of the weights, which then is what is validated and kept; 0 keeps the last weights.
-    `bfloat16` computes convolutions in bfloat16 where the processor can; weights and validation stay float32.
+    `bfloat16` computes convolutions in bfloat16 where the processor is faster in it; all else is float32.
 
     Training images: `crop_padding` is the largest shift, in pixels; what it uncovers is filled by reflection. `flip`
     mirrors half of them left to right. `cutout` is the side, in pixels, of a square greyed out in each (arXiv

@@ -7,7 +7,7 @@ training that goes on from a checkpoint ends with the weights of one that never 
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from automcu.training.checkpoint import load_checkpoint, save_checkpoint
 from automcu.training.data import TrainingData
 from automcu.training.model import TorchNetwork, normalise
 from automcu.training.optimizer import AdamW, Average, NesterovSGD, share_of_peak
+from automcu.training.processor import computes_bfloat16, prepare
 from automcu.training.recipe import Recipe
 from automcu.training.trainer import TrainedNetwork
 
@@ -54,7 +55,7 @@ def train_network(
 ) -> TrainedNetwork:
     """Train `network` from scratch, or from where `checkpoint` leaves off; see `Trainer.train`."""
     start = time.monotonic()
-    torch.set_num_threads(threads)
+    prepare(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _memory_guard(recipe):
         training = on_device(data.images, data.labels, device)
@@ -106,7 +107,7 @@ class State:
         images = len(labels)
         self._recipe = recipe
         self._device = device.type
-        self._bfloat16 = recipe.bfloat16 and _computes_bfloat16(device)
+        self._bfloat16 = recipe.bfloat16 and computes_bfloat16(device)
         self._batch = min(recipe.batch_size, images)
         self._per_epoch = images // self._batch
         self._generator = torch.Generator().manual_seed(seed)
@@ -189,21 +190,6 @@ class State:
         for slot, tensors in enumerate(self._optimizer.state):
             found |= {f"optimizer.{slot}.{number}": tensor for number, tensor in enumerate(tensors)}
         return found
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    """Whether `device` computes bfloat16 faster than float32. A fact of the processor, never a timing: what follows
-    from the seed must not depend on how busy the machine is."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _faster_in_bfloat16(torch.cpu.get_capabilities())
-
-
-def _faster_in_bfloat16(processor: Mapping[str, object]) -> bool:
-    """AMD's AVX-512 multiplies bfloat16 at twice the rate of float32 (measured: 1.4 to 2 times as fast); Intel's at
-    half of it (measured: 0.6 times as fast), and leaves the work to AMX, which virtual machines may hide."""
-    avx512 = bool(processor.get("avx512_bf16")) and not str(processor.get("cpu_name", "")).startswith("Intel")
-    return bool(processor.get("amx_bf16")) or avx512
 
 
 def on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Split:

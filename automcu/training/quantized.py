@@ -21,6 +21,7 @@ from automcu.training.augment import batch_of
 from automcu.training.data import TrainingData
 from automcu.training.model import ConvBlock, DenseBlock, TorchNetwork, normalise
 from automcu.training.optimizer import NesterovSGD, share_of_peak
+from automcu.training.processor import prepare
 from automcu.training.recipe import Recipe
 
 _CALIBRATION_BATCH = 100
@@ -147,7 +148,7 @@ def fine_tuned(
     """`weights` after `recipe.epochs` more epochs of training in simulated int8, or what `seconds` allow; statistics of
     batch normalisation stay. The recipe's optimizer is SGD. Raises `CandidateFailure` when the loss is not finite."""
     began = time.monotonic()
-    torch.set_num_threads(threads)
+    prepare(threads)
     generator = torch.Generator().manual_seed(seed)
     model = TorchNetwork(network)
     model.load(weights)

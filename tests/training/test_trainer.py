@@ -220,19 +220,3 @@ trainer.train(NETWORK, three_classes(), seed=0, seconds=60, on_epoch=lambda _: N
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-@pytest.mark.parametrize(
-    ("processor", "faster"),
-    [
-        ({"cpu_name": "AMD EPYC", "avx512_bf16": True}, True),
-        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
-        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
-        ({"cpu_name": "AMD EPYC", "avx512_bf16": False}, False),
-        ({"architecture": "aarch64"}, False),
-    ],
-)
-def test_bfloat16_is_computed_where_it_is_faster(processor, faster):
-    from automcu.training.loop import _faster_in_bfloat16
-
-    assert _faster_in_bfloat16(processor) is faster

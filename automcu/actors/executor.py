@@ -132,24 +132,41 @@ class RayExecutor:
 
     def wait(self) -> Sequence[Outcome]:
         """What has come in; returns after `WAIT_SECONDS` at the latest."""
-        outcomes: list[Outcome] = []
         self._checks.start()
-        pending = [*self._flights, *self._checks.pending]
+        pending, ready = [*self._flights, *self._checks.pending], dict[Any, None]()
         if pending:
-            ready, _ = ray.wait(pending, num_returns=1, timeout=WAIT_SECONDS)
+            first, _ = ray.wait(pending, num_returns=1, timeout=WAIT_SECONDS)
             more, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
-            for handle in dict.fromkeys([*ready, *more]):
-                outcomes += self._checks.land(handle) if handle in self._checks.pending else self._land(handle)
-            self._checks.start()  # so that an actor need not wait while outcomes are recorded
+            ready = dict.fromkeys([*first, *more])
+        # What was delivered comes first: a training that hangs says so before its process ends.
+        outcomes = self._take_delivered(0 if pending else WAIT_SECONDS)
+        for handle in ready:
+            if handle in self._checks.pending:
+                outcomes += self._checks.land(handle)
+            elif handle in self._flights:
+                outcomes += self._land(handle)
+        self._checks.start()  # so that an actor need not wait while outcomes are recorded
+        return outcomes
+
+    def _take_delivered(self, timeout: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
         try:
-            outcome, weights = self._delivered.get(timeout=0 if pending else WAIT_SECONDS)
+            outcome, weights = self._delivered.get(timeout=timeout)
             while True:
-                if outcome.candidate_id is not None:
-                    if weights:
-                        self._folder.write(weights_name(outcome.candidate_id), weights)
-                    if isinstance(outcome, Trained) or not outcome.retryable:
-                        self._folder.remove(checkpoint_name(outcome.candidate_id))
-                    self._training.discard(outcome.candidate_id)
+                candidate_id = outcome.candidate_id
+                assert candidate_id is not None
+                hung = isinstance(outcome, WorkFailed) and outcome.stage == "retrain"
+                if hung:
+                    self._flights = {
+                        handle: flight
+                        for handle, flight in self._flights.items()
+                        if not (isinstance(flight.work, Retrain) and flight.work.candidate.id == candidate_id)
+                    }
+                if weights:
+                    self._folder.write(weights_name(candidate_id), weights)
+                if isinstance(outcome, Trained) or not outcome.retryable:
+                    self._folder.remove(checkpoint_name(candidate_id, final=hung))
+                self._training.discard(candidate_id)
                 outcomes.append(outcome)
                 outcome, weights = self._delivered.get_nowait()
         except queue.Empty:

@@ -103,6 +103,13 @@ class Supervisor:
             self._assigned.remove(candidate_id)
         self._executor.deliver(outcome, weights)
 
+    def hung(self, failed: WorkFailed) -> None:
+        """The last word of a training, of either phase, that did not end in time. Its process ends after it."""
+        assert failed.candidate_id is not None
+        with self._lock:
+            self._assigned.discard(failed.candidate_id)
+        self._executor.deliver(failed)
+
     def trial_over(self, candidate_id: int, died: bool) -> None:
         """Tune's word that a trial is over. News only when the trial itself could say nothing: it died, or the
         scheduler stopped it."""

@@ -5,7 +5,10 @@ supervisor. Weights of networks this small travel with the result, so no shared 
 """
 
 import logging
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -18,9 +21,11 @@ from automcu.executors import steps
 from automcu.executors.blueprint import Blueprint
 from automcu.results import EpochPoint
 from automcu.training.data import TrainingData
-from automcu.work import Retrain, Train, Trained, WorkFailed
+from automcu.work import Retrain, Train, Trained, WorkFailed, stage_of
 
-METRIC = "validation_accuracy"
+METRIC = "mean_accuracy"
+"""Tune's own name for it. The other columns of a trial's `progress.csv`: `mean_loss`, and what Tune adds."""
+_TOLD_WITHIN_SECONDS = 60.0
 
 
 class SearchFeed(Searcher):  # type: ignore[misc]  # Ray has no types that mypy could follow
@@ -67,7 +72,8 @@ def train_candidate(
             _report(point)
 
     try:
-        trial, weights = blueprint.make_training(data).train(work, on_epoch)
+        with _watched(work, supervisor):
+            trial, weights = blueprint.make_training(data).train(work, on_epoch)
     except Exception as error:
         failed = steps.failure("train", candidate_id, error)
         ray.get(supervisor.trained.remote(candidate_id, failed, b""))
@@ -87,14 +93,40 @@ def retrain(
         ray.get(supervisor.epoch.remote(work.candidate.id, point))
 
     try:
-        trial, weights = blueprint.make_training(data).train(work, on_epoch)
+        with _watched(work, supervisor):
+            trial, weights = blueprint.make_training(data).train(work, on_epoch)
     except Exception as error:
         return steps.failure("retrain", work.candidate.id, error), b""
     return Trained(work.candidate.id, trial), weights
 
 
+@contextmanager
+def _watched(work: Train | Retrain, supervisor: ActorHandle) -> Iterator[None]:
+    """Ends this process, and tells the supervisor why, when the training is long past its time.
+
+    A trainer ends by itself in time; what does not is stuck where no exception reaches it.
+    """
+
+    def end() -> None:
+        limit = f"its {work.seconds:.0f} s" if work.seconds >= 1 else "its time"
+        message = f"the training did not end with {limit} and was killed; look at the machine's load, or leave it out"
+        failed = WorkFailed(stage_of(work), work.candidate.id, False, message)
+        try:
+            ray.get(supervisor.hung.remote(failed), timeout=_TOLD_WITHIN_SECONDS)
+        finally:
+            os._exit(1)
+
+    timer = threading.Timer(1.2 * work.seconds + 30, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _report(point: EpochPoint) -> None:
-    tune.report({METRIC: point.validation_accuracy, "train_loss": point.train_loss, "epoch": point.epoch})
+    tune.report({METRIC: point.validation_accuracy, "mean_loss": point.train_loss, "epoch": point.epoch})
 
 
 def run_trials(supervisor: ActorHandle, blueprint: Blueprint, data: ray.ObjectRef, storage: str) -> None:

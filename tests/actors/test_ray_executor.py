@@ -15,13 +15,14 @@ from automcu.deploy.deployer import DeployedBundle
 from automcu.deploy.evidence import Design
 from automcu.errors import ConfigError
 from automcu.executors.blueprint import Blueprint, RunEnd, Shared
-from automcu.executors.steps import DeploymentRole
+from automcu.executors.steps import DeploymentRole, TrainingRole
 from automcu.feasibility.gate import Gate, Verdict
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.finished import Deployed, Failed
 from automcu.journal import read_journal
 from automcu.search import Limits
 from automcu.training.data import TrainingData
+from automcu.training.trainer import Trainer
 from automcu.work import DeployDone, WorkFailed
 from tests.contracts.executor import (
     BUDGET,
@@ -36,6 +37,7 @@ from tests.contracts.executor import (
     blueprint,
     data,
     die,
+    hang,
 )
 
 pytestmark = pytest.mark.ray
@@ -72,6 +74,24 @@ class TestRayFailures(RayRuns, FailureContract):
         assert funnel.deployed == 1 and funnel.trained == LIMITS.max_trained
         assert not any(isinstance(end, Failed) for end in finished.values())
 
+    def test_a_training_that_hangs_is_ended_and_costs_no_other(self, tmp_path: Path) -> None:
+        trainer = Misbehaving(hang, tmp_path / "marker")
+        ended = self.run(blueprint(trainer), replace(LIMITS, seconds=20.0), tmp_path)
+        (failed,) = [end for end in ended.finished.values() if isinstance(end, Failed)]
+        assert failed.stage == "train" and "did not end" in failed.message
+        assert ended.funnel.deployed == 1 and ended.trouble is None
+
+    def test_a_final_training_that_hangs_leaves_what_the_search_found(self, tmp_path: Path) -> None:
+        trainer = Misbehaving(hang, tmp_path / "marker")
+        plain = blueprint()
+        role = plain.make_training(data())
+        finals = replace(plain, make_training=partial(_finally, role, trainer))
+        ended = self.run(finals, replace(LIMITS, final_candidates=1, final_seconds=1.0), tmp_path / "run")
+        assert ended.funnel.deployed == 1 and ended.trouble is None and not ended.funnel.failed
+        told = [entry.event for entry in read_journal(tmp_path / "run" / "journal.jsonl")]
+        (failed,) = [event for event in told if isinstance(event, WorkFailed)]
+        assert failed.stage == "retrain" and not failed.retryable and "did not end" in failed.message
+
     def test_checkers_whose_processes_die_are_replaced_and_all_candidates_end(self, tmp_path: Path) -> None:
         deadly = replace(blueprint(), make_gate=partial(deadly_gate, tmp_path), checkers=2)
         ended = self.run(deadly, LIMITS, tmp_path / "run")
@@ -91,6 +111,10 @@ class TestRayFailures(RayRuns, FailureContract):
         told = [entry.event for entry in read_journal(tmp_path / "run" / "journal.jsonl")][-2:]
         assert isinstance(told[0], WorkFailed) and isinstance(told[1], DeployDone)
         assert (tmp_path / "run" / "best" / "model_int8.tflite").exists()
+
+
+def _finally(role: TrainingRole, trainer: Trainer, data: TrainingData) -> TrainingRole:
+    return replace(role, final_trainer=trainer)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ reality (training, conversion) are quick stand-ins that can be told to misbehave
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -86,6 +87,10 @@ def run_out_of_memory() -> None:
 
 def die() -> None:
     os._exit(9)
+
+
+def hang() -> None:
+    threading.Event().wait()
 
 
 class QuickEvaluator:

@@ -16,7 +16,10 @@ from automcu.task_table import load_tasks
 from automcu.training.data import data_roots, find_shards, load_test
 
 ROOT = Path(__file__).parents[2] / "experiments"
-NETWORKS = {"cifar10": ("cifar10", "nucleo_f746zg", 256, 512)}
+NETWORKS = {
+    "cifar10": ("cifar10", "nucleo_f746zg", 256, 512),
+    "cifar100": ("cifar100", "nucleo_f746zg", 256, 512),
+}
 """By folder: task, board, KB of RAM and of Flash."""
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def train_network(
         if checkpoint is not None:
             state.restore(checkpoint)
     began = start - (state.curve[-1].seconds if state.curve else 0.0)
-    late, validating, resumed = False, 0.0, len(state.curve)
+    late, validating, validated, resumed = False, 0.0, 0.0, state.step
     while state.step < state.steps and not late:
         with _memory_guard(recipe):
             losses = []
@@ -81,9 +82,10 @@ def train_network(
             before = time.monotonic()
             accuracy = _accuracy(state.kept, validation)
             validating = time.monotonic() - before
+            validated += validating
         state.curve.append(EpochPoint(len(state.curve) + 1, mean, accuracy, time.monotonic() - began))
-        done = len(state.curve) - resumed
-        state.fit_into((seconds - (time.monotonic() - start)) / ((time.monotonic() - start) / done))
+        spent = time.monotonic() - start
+        state.fit_into(seconds - spent, (spent - validated) / (state.step - resumed), validating)
         if checkpoint is not None and not late:
             state.save(checkpoint)
         on_epoch(state.curve[-1])
@@ -109,7 +111,9 @@ class State:
         self._device = device.type
         self._bfloat16 = recipe.bfloat16 and computes_bfloat16(device)
         self._batch = min(recipe.batch_size, images)
-        self._per_epoch = images // self._batch
+        shares = [*recipe.shares, *[1.0] * (recipe.epochs - len(recipe.shares))]
+        self._seen = [max(round(share * images), self._batch) for share in shares]
+        self._ends = list(accumulate(seen // self._batch for seen in self._seen))
         self._generator = torch.Generator().manual_seed(seed)
         self._model = TorchNetwork(network)
         self._model.initialise(self._generator)
@@ -119,23 +123,27 @@ class State:
         self.kept = TorchNetwork(network).to(device) if recipe.averaging else self._model
         self._average = Average(self._model, self.kept, recipe.averaging) if recipe.averaging else None
         self.step = 0
-        self.planned = self.steps = recipe.epochs * self._per_epoch
+        self.planned = self.steps = self._ends[-1]
         self.curve: list[EpochPoint] = []
         described = f"{network.input_shape} {network.layers} {recipe} {self._bfloat16} {seed}"
         self._identity = hashlib.sha256(described.encode() + labels.tobytes()).hexdigest()
 
-    def fit_into(self, epochs: float) -> None:
-        """Shorten what is left to the whole `epochs` that there is time for, so that the learning rate comes down
-        before the time is over. Does nothing where there is time enough: then only the seed decides."""
-        left = max(int(epochs), 0) * self._per_epoch
-        if self.step + left < self.steps:
-            self.steps = self.step + left
+    def fit_into(self, seconds: float, step_seconds: float, validation_seconds: float) -> None:
+        """Shorten what is left to the whole epochs that there is time for, each with its validation, so that the
+        learning rate comes down before the time is over. Does nothing where there is time enough: then only the seed
+        decides."""
+        affordable = [
+            end
+            for ahead, end in enumerate(self._ends[len(self.curve) :], start=1)
+            if (end - self.step) * step_seconds + ahead * validation_seconds <= seconds
+        ]
+        self.steps = min(self.steps, max(affordable, default=self.step))
 
     def epoch(self, data: Split) -> Iterator[Tensor]:
         """Train for one epoch, and give the loss of each step."""
         self._model.train()
-        order = torch.randperm(len(data.labels), generator=self._generator)
-        for chosen in torch.split(order, self._batch)[: self._per_epoch]:
+        order = torch.randperm(self._seen[len(self.curve)], generator=self._generator)
+        for chosen in torch.split(order, self._batch)[: len(order) // self._batch]:
             loss = self._loss(batch_of(data.images, data.labels, chosen, self._recipe, self._generator))
             loss.backward()  # type: ignore[no-untyped-call]
             rate = self._recipe.learning_rate * share_of_peak(self._recipe.schedule, self.step / self.steps)

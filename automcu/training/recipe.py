@@ -19,10 +19,12 @@ class Recipe:
     exponential moving average of the weights, which then is what is validated and kept; 0 keeps the last weights.
     `bfloat16` computes convolutions in bfloat16 where the processor is faster in it; all else is float32.
 
-    Training images: `crop_padding` is the largest shift, in pixels; what it uncovers is filled by reflection. `flip`
-    mirrors half of them left to right. `cutout` is the side, in pixels, of a square greyed out in each (arXiv
-    1708.04552), 0 for none. `mixup` is the parameter of the Beta distribution by which pairs are blended (arXiv
-    1710.09412), 0 for not at all. Raises `ConfigError` for values out of range.
+    Training images: `shares` are the shares of all images that the first epochs see, the first of them in their order,
+    so that a search may look at a candidate before it has paid for whole epochs; later epochs see all. `crop_padding`
+    is the largest shift, in pixels; what it uncovers is filled by reflection. `flip` mirrors half of them left to
+    right. `cutout` is the side, in pixels, of a square greyed out in each (arXiv 1708.04552), 0 for none. `mixup` is
+    the parameter of the Beta distribution by which pairs are blended (arXiv 1710.09412), 0 for not at all. Raises
+    `ConfigError` for values out of range.
     """
 
     epochs: int = 8
@@ -34,6 +36,7 @@ class Recipe:
     label_smoothing: float = 0.1
     averaging: float = 0.0
     bfloat16: bool = False
+    shares: tuple[float, ...] = ()
     flip: bool = False
     crop_padding: int = 0
     cutout: int = 0
@@ -46,6 +49,8 @@ class Recipe:
             raise ConfigError("a recipe needs learning_rate > 0 and weight_decay >= 0; raise them")
         if not 0 <= self.label_smoothing < 1 or not 0 <= self.averaging < 1:
             raise ConfigError("a recipe needs label_smoothing and averaging in [0, 1); correct them")
+        if len(self.shares) > self.epochs or not all(0 < share <= 1 for share in self.shares):
+            raise ConfigError("a recipe needs shares in (0, 1], no more of them than epochs; correct them")
         if self.crop_padding < 0 or self.cutout < 0 or self.mixup < 0:
             raise ConfigError("a recipe needs crop_padding, cutout and mixup >= 0; raise them")
 

@@ -44,7 +44,7 @@ class Schedule:
     images: int | None
 
 
-def _search(epochs: int, images: int, **changed: float) -> Schedule:
+def _search(epochs: int, images: int, **changed: object) -> Schedule:
     """As conf/training/cifar.yaml trains, for so many epochs."""
     return Schedule(Recipe(epochs=epochs, bfloat16=True, flip=True, crop_padding=4, **changed), images)  # type: ignore[arg-type]
 
@@ -53,6 +53,7 @@ SCHEDULES = {
     "12 epochs of 20,000": _search(12, 20_000),  # its first epochs are what ASHA sees
     "12 epochs of 20,000, averaged": _search(12, 20_000, averaging=0.99),
     "12 epochs of 5,000": _search(12, 5_000),
+    "12 epochs, 5,000 to 20,000": _search(12, 20_000, shares=(0.25, 0.25, 0.5, 0.5)),
     "long": Schedule(
         Recipe(epochs=20, batch_size=128, schedule="cosine", averaging=0.999, bfloat16=True, flip=True, crop_padding=4),
         None,

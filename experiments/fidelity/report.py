@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
 HERE = Path(__file__).parent
-CURVES = ("12 epochs of 20,000", "12 epochs of 20,000, averaged")
+CURVES = ("12 epochs of 20,000", "12 epochs of 20,000, averaged", "12 epochs, 5,000 to 20,000")
 """The schedules of which earlier epochs are shown too."""
 RUNGS = (1, 2, 3, 6, 9, 12)
 SAMPLES = 2_000

@@ -1,12 +1,17 @@
 import subprocess
 import sys
 import time
+from itertools import chain
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from automcu.errors import CandidateFailure, ConfigError, InfraFailure, OutOfMemory, OutputError
 from automcu.graph.network import Add, Conv, Dense, GlobalAveragePool, Network
+from automcu.results import EpochPoint
 from automcu.training.data import TrainingData
 from automcu.training.recipe import Recipe
 from automcu.training.trainer import DummyTrainer, TorchTrainer
@@ -124,7 +129,7 @@ class TestTorchTrainer(TrainerContract):
     def test_a_training_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(self, optimizer, tmp_path):
         recipe = Recipe(
             epochs=4, batch_size=16, optimizer=optimizer, schedule="cosine", learning_rate=0.01, averaging=0.9,
-            flip=True, crop_padding=1, cutout=3, mixup=0.2,
+            flip=True, crop_padding=1, cutout=3, mixup=0.2, shares=(0.5, 0.5, 0.75),
         )  # fmt: skip
         trainer, data = TorchTrainer(recipe, 1), three_classes()
         whole = trainer.train(NETWORK, data, seed=3, seconds=60, on_epoch=lambda _: None)
@@ -180,6 +185,41 @@ class TestTorchTrainer(TrainerContract):
         assert trial.ended == "deadline" and trial.seconds < 3
         assert 5 < len(trial.curve) < 40 and max(rates) > 0.3 and rates[-1] < 0.3 * max(rates)
 
+    def test_the_first_epochs_see_the_first_of_the_images(self, monkeypatch):
+        from automcu.training import loop
+
+        seen = []
+        batch_of = loop.batch_of
+
+        def noted(images, labels, chosen, *rest):
+            seen.append(sorted(chosen.tolist()))
+            return batch_of(images, labels, chosen, *rest)
+
+        monkeypatch.setattr(loop, "batch_of", noted)
+        recipe = Recipe(epochs=4, batch_size=16, learning_rate=0.05, shares=(0.25, 0.01, 0.5))
+        train = TorchTrainer(recipe, 1).train
+        trained = train(NETWORK, three_classes(count=192), seed=0, seconds=60, on_epoch=lambda _: None)
+        assert len(trained.trial.curve) == 4 and trained.trial.ended == "completed"
+        # Batches of 16; an incomplete one is left out, and there is always one.
+        last = [max(map(max, batches)) for batches in (seen[:1], seen[1:2], seen[2:5])]
+        assert 0 < last[0] < 24 and last[1] == 15 and 24 < last[2] < 48
+        assert sorted(chain(*seen[5:])) == list(range(96))
+
+    @given(st.lists(st.floats(0.05, 1), max_size=6), st.integers(0, 3), st.floats(0, 100))
+    def test_what_is_shortened_ends_with_a_whole_epoch_that_there_is_time_for(self, shares, done, seconds):
+        from automcu.training.loop import State
+
+        recipe = Recipe(epochs=6, batch_size=8, shares=tuple(shares))
+        state = State(NETWORK, recipe, np.arange(200) % 3, 0, torch.device("cpu"))
+        seen = [max(round(share * 200), 8) // 8 for share in [*shares, *[1.0] * 6][:6]]
+        state.curve = [EpochPoint(1, 0.0, 0.0, 0.0)] * done
+        state.step = sum(seen[:done])
+        state.fit_into(seconds, step_seconds=0.5, validation_seconds=2.0)
+        kept = [sum(seen[:epochs]) for epochs in range(done, 7)].index(state.steps)
+        cost = [0.5 * count + 2.0 for count in seen[done:]]
+        assert sum(cost[:kept]) <= seconds
+        assert kept == 6 - done or sum(cost[: kept + 1]) > seconds
+
     def test_fewer_images_than_a_batch(self):
         data = three_classes(count=12)
         trained = TorchTrainer(Recipe(epochs=2, batch_size=128), 1).train(
@@ -198,6 +238,9 @@ class TestTorchTrainer(TrainerContract):
         {"averaging": 1},
         {"crop_padding": -1},
         {"cutout": -1},
+        {"shares": (0.5, 0.0)},
+        {"shares": (1.5,)},
+        {"epochs": 2, "shares": (0.5, 0.5, 0.5)},
         {"mixup": -0.1},
     ],
 )

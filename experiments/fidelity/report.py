@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
+from experiments.fidelity.measure import SCHEDULES
+
 HERE = Path(__file__).parent
-CURVES = ("12 epochs of 20,000", "12 epochs of 20,000, averaged", "12 epochs, 5,000 to 20,000")
-"""The schedules of which earlier epochs are shown too."""
-RUNGS = (1, 2, 3, 6, 9, 12)
+RUNGS = (1, 2, 6, 12)
+"""Epochs after which ASHA may look."""
 SAMPLES = 2_000
 
 
@@ -46,17 +47,18 @@ def table(measured: list[dict[str, Any]]) -> list[str]:
         predictors.append((f"no training: {proxy}", None, values))
     for schedule, found in by_schedule.items():
         seconds = float(np.mean([row["cpu_seconds"] for row in found.values()]))
-        if schedule in CURVES:
+        if schedule != "long":
+            shares = SCHEDULES[schedule].recipe.shares
+            seen = [*shares, *[1.0] * (RUNGS[-1] - len(shares))]
             for epoch in RUNGS:
                 values = {name: row["curve"][epoch - 1] for name, row in found.items()}
-                predictors.append((f"{schedule}: after {epoch}", seconds * epoch / RUNGS[-1], values))
-        elif schedule != "long":
-            predictors.append((schedule, seconds, {name: row["accuracy"] for name, row in found.items()}))
+                cost = seconds * sum(seen[:epoch]) / sum(seen)
+                predictors.append((f"{schedule}: after {epoch}", cost, values))
     lines = ["| predictor | networks | CPU seconds a network | Spearman [95 %] |", "|---|--:|--:|--:|"]
-    for told, cost, values in sorted(predictors, key=lambda one: one[1] or 0.0):
+    for told, spent, values in sorted(predictors, key=lambda one: one[1] or 0.0):
         names = sorted(values.keys() & final.keys())
         best, low, high = correlation([values[name] for name in names], [final[name] for name in names])
-        shown = "" if cost is None else f"{cost:.0f}"
+        shown = "" if spent is None else f"{spent:.0f}"
         lines.append(f"| {told} | {len(names)} | {shown} | {best:.2f} [{low:.2f}, {high:.2f}] |")
     return lines
 

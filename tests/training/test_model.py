@@ -198,3 +198,14 @@ def test_initialisation_follows_from_the_seed():
     assert all((first[name] == again[name]).all() for name in first)
     assert (first["c.kernel"] != other["c.kernel"]).any() and (first["d.kernel"] != other["d.kernel"]).any()
     assert first["c.kernel"].std() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
+
+
+def test_depthwise_convolutions_stay_in_float32_on_a_processor():
+    network = Network((6, 6, 3), (Conv("c", "input", 4, 1, 1, "none"), DepthwiseConv("d", "c", 3, 1, "none")))
+    model, kinds = TorchNetwork(network), []
+    for block in model.blocks:
+        block.conv.register_forward_hook(lambda module, maps, output: kinds.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.zeros(2, 3, 6, 6)).sum().backward()
+    assert kinds == [torch.bfloat16, torch.float32]
+    assert all(parameter.grad is not None for parameter in model.parameters())

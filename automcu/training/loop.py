@@ -129,15 +129,15 @@ class State:
         self._identity = hashlib.sha256(described.encode() + labels.tobytes()).hexdigest()
 
     def fit_into(self, seconds: float, step_seconds: float, validation_seconds: float) -> None:
-        """Shorten what is left to the whole epochs that there is time for, each with its validation, so that the
-        learning rate comes down before the time is over. Does nothing where there is time enough: then only the seed
+        """Plan as many whole epochs as there is time for, each with its validation, and at most those of the recipe, so
+        that the learning rate comes down before the time is over. Where there is always time enough, only the seed
         decides."""
         affordable = [
             end
             for ahead, end in enumerate(self._ends[len(self.curve) :], start=1)
             if (end - self.step) * step_seconds + ahead * validation_seconds <= seconds
         ]
-        self.steps = min(self.steps, max(affordable, default=self.step))
+        self.steps = max(affordable, default=self.step)
 
     def epoch(self, data: Split) -> Iterator[Tensor]:
         """Train for one epoch, and give the loss of each step."""

@@ -219,6 +219,8 @@ class TestTorchTrainer(TrainerContract):
         cost = [0.5 * count + 2.0 for count in seen[done:]]
         assert sum(cost[:kept]) <= seconds
         assert kept == 6 - done or sum(cost[: kept + 1]) > seconds
+        state.fit_into(1e6, step_seconds=0.5, validation_seconds=2.0)  # the machine was only busy for a while
+        assert state.steps == state.planned == sum(seen)
 
     def test_fewer_images_than_a_batch(self):
         data = three_classes(count=12)

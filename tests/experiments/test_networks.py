@@ -18,6 +18,7 @@ from automcu.training.data import data_roots, find_shards, load_test
 ROOT = Path(__file__).parents[2] / "experiments"
 NETWORKS = {
     "cifar10": ("cifar10", "nucleo_f746zg", 256, 512),
+    "cifar10_tight": ("cifar10", "nucleo_l432kc", 64, 64),
     "cifar100": ("cifar100", "nucleo_f746zg", 256, 512),
 }
 """By folder: task, board, KB of RAM and of Flash."""

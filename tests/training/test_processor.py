@@ -26,11 +26,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
 def test_the_memory_of_a_step_is_used_again_by_the_next():
-    # In a process of its own, for the setting is for good. Without it, thousands of pages fault again at each step.
+    # In a process of its own, for the setting is for good. Eight steps touch 425,000 pages; without it, 200,000 fault.
     faults = subprocess.run(
         [sys.executable, "-c", _FAULTS_OF_A_STEP], check=True, timeout=60, capture_output=True, text=True
     )
-    assert int(faults.stdout) < 100
+    assert int(faults.stdout) < 20_000
 
 
 @pytest.mark.parametrize(

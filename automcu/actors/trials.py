@@ -108,8 +108,7 @@ def _watched(work: Train | Retrain, supervisor: ActorHandle) -> Iterator[None]:
     """
 
     def end() -> None:
-        limit = f"its {work.seconds:.0f} s" if work.seconds >= 1 else "its time"
-        message = f"the training did not end with {limit} and was killed; look at the machine's load, or leave it out"
+        message = f"the training did not end within its {work.seconds:.0f} s and was killed; look at the machine's load"
         failed = WorkFailed(stage_of(work), work.candidate.id, False, message)
         try:
             ray.get(supervisor.hung.remote(failed), timeout=_TOLD_WITHIN_SECONDS)

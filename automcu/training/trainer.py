@@ -76,8 +76,11 @@ class TorchTrainer:
         on_epoch: Callable[[EpochPoint], None],
         checkpoint: Path | None = None,
     ) -> TrainedNetwork:
-        """See `Trainer.train`. What runs out of memory is begun once more, with half the batch."""
+        """See `Trainer.train`. What runs out of memory is begun once more, with half the batch and the time that is
+        left."""
         from automcu.training.loop import train_network
+
+        start = time.monotonic()
 
         def train(recipe: Recipe) -> TrainedNetwork:
             return train_network(
@@ -86,7 +89,7 @@ class TorchTrainer:
                 recipe,
                 threads=self.threads,
                 seed=seed,
-                seconds=seconds,
+                seconds=seconds - (time.monotonic() - start),
                 on_epoch=on_epoch,
                 checkpoint=checkpoint,
             )

@@ -27,6 +27,7 @@ from automcu.graph.network import (
     Pool,
     sources,
 )
+from automcu.training.depthwise import depthwise
 from automcu.training.weights import Weights, check_weights
 
 # In place: a fresh map for every activation costs more than the activation itself. Safe, as each one follows an
@@ -166,6 +167,7 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.padding = _SamePadding(shape, kernel, stride)
+        self.stride = stride
         self.conv = nn.Conv2d(shape[2], channels, kernel, stride, self.padding.own, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(channels, eps=BATCH_NORM_EPSILON)
         self.activation = _ACTIVATIONS[activation]
@@ -176,7 +178,7 @@ class ConvBlock(nn.Module):
         if self.conv.groups > 1 and maps.device.type == "cpu":
             # Processors compute depthwise convolutions in bfloat16 up to six times slower than in float32 (measured).
             with torch.autocast("cpu", enabled=False):
-                convolved = self.conv(padded.float())
+                convolved = depthwise(padded.float(), self.conv.weight, self.stride, self.padding.own)
         else:
             convolved = self.conv(padded)
         return self.activation(self.norm(convolved))

@@ -204,7 +204,7 @@ def test_depthwise_convolutions_stay_in_float32_on_a_processor():
     network = Network((6, 6, 3), (Conv("c", "input", 4, 1, 1, "none"), DepthwiseConv("d", "c", 3, 1, "none")))
     model, kinds = TorchNetwork(network), []
     for block in model.blocks:
-        block.conv.register_forward_hook(lambda module, maps, output: kinds.append(output.dtype))
+        block.norm.register_forward_pre_hook(lambda module, maps: kinds.append(maps[0].dtype))
     with torch.autocast("cpu", torch.bfloat16):
         model(torch.zeros(2, 3, 6, 6)).sum().backward()
     assert kinds == [torch.bfloat16, torch.float32]

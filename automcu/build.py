@@ -39,10 +39,11 @@ from automcu.graph.kernel_sets import kernel_set_for
 from automcu.graph.lowering import lower
 from automcu.llm.conversation import Conversation, Transcript
 from automcu.llm.endpoint import Endpoint
-from automcu.proposal import Proposer
+from automcu.proposal import Cost, Proposer
 from automcu.proposers.evolution import RegularizedEvolution
 from automcu.proposers.given import given
 from automcu.proposers.random_search import RandomSearch
+from automcu.proposers.starters import Starters
 from automcu.results import FeasibilityReport
 from automcu.search import Limits
 from automcu.spaces import make_space
@@ -92,8 +93,9 @@ def proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) ->
             return given(space, files)
         case RandomConfig():
             return RandomSearch(space, seed)
-        case EvolutionConfig(population=population, tournament=tournament):
-            return RegularizedEvolution(space, seed, population, tournament)
+        case EvolutionConfig(population=population, tournament=tournament, starters=begins):
+            starters = Starters(space.families(), _cost_of(config), budget_of(config)) if begins else None
+            return RegularizedEvolution(space, seed, population, tournament, starters)
         case asked:
             return _asking(config, asked, space, conversation_of(config, "proposal", endpoint, shared))
 
@@ -106,18 +108,23 @@ def _asking(
 
     assert conversation is not None  # code cannot fill the proposal agent's role: that is proposer=evolution
     common = (space, conversation, config.task, budget_of(config), config.board.name, config.seed)
-    core = config.board.core
-    tier = Timed(PlannerTier(kernel_set_for(core)), core)
-
-    def cost(architecture: Architecture) -> FeasibilityReport:
-        return tier.report(lower(space.build(architecture)), Path)  # no file is asked for
-
+    cost = _cost_of(config)
     code = RegularizedEvolution(space, config.seed)
     match asked:
         case LLMProposerConfig(mode=mode, fallback=fallback):
             return LLMProposer(*common, code if fallback else None, mode=mode, cost=cost)
         case HybridConfig(mode=mode, warm_start=warm_start, patience=patience):
             return HybridProposer(*common, code, mode=mode, cost=cost, warm_start=warm_start, patience=patience)
+
+
+def _cost_of(config: RunConfig) -> Cost:
+    space, core = space_of(config), config.board.core
+    tier = Timed(PlannerTier(kernel_set_for(core)), core)
+
+    def cost(architecture: Architecture) -> FeasibilityReport:
+        return tier.report(lower(space.build(architecture)), Path)  # no file is asked for
+
+    return cost
 
 
 def require_roles(config: RunConfig) -> None:

@@ -73,7 +73,7 @@ def without_missing_model(config: RunConfig) -> tuple[RunConfig, str]:
 
 def by_code(config: RunConfig) -> RunConfig:
     """The same run without a language model: evolution proposes, and code fills the other roles."""
-    evolution = EvolutionConfig(kind="evolution", population=16, tournament=8)
+    evolution = EvolutionConfig(kind="evolution", population=16, tournament=8, starters=False)
     roles: dict[str, object] = {
         role: getattr(config.agents, role).model_copy(update={"by": "code"}) for role in _ADVISORS
     }

@@ -95,11 +95,12 @@ class RandomConfig(_Section):
 
 
 class EvolutionConfig(_Section):
-    """Regularized evolution."""
+    """Regularized evolution, with `starters` from the families of the space that are known to be good."""
 
     kind: Literal["evolution"]
     population: PositiveInt
     tournament: PositiveInt
+    starters: bool
 
 
 class LLMProposerConfig(_Section):

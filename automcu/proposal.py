@@ -1,6 +1,6 @@
 """The seam between the search and whatever thinks up architectures: an LLM, evolution, chance."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from automcu.architecture import Architecture
 from automcu.exchange import Exchange
 from automcu.finished import Finished
 from automcu.messages import RoundPlan
+from automcu.results import FeasibilityReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Notice:
 
     text: str
 
+
+Cost = Callable[[Architecture], FeasibilityReport]
+"""What an architecture costs, at once, for a proposer to look ahead: a feasibility tier that needs no tool. Raises
+`CandidateFailure`, and `InvalidArchitecture` for what lies outside the space."""
 
 ProposalItem = Proposal | InvalidProposal | Exchange | Notice
 

@@ -9,12 +9,16 @@ tiny one wastes a training. Once more than `MOSTLY` was rejected, every other pr
 neighbour of a rejected architecture, chosen by the same tournament with the excess over the limits in place of
 accuracy. Each random ancestor's line is represented by its nearest miss only, so that the first networks that fit
 come from several lines; they lie near the limits, because each line comes from above.
+
+With starters (see `starters`) these are the first proposals, and mutation begins with the first of them that was
+trained: they are no random networks, of which the best of many is wanted.
 """
 
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 
 from automcu.architecture import Architecture, Candidate
@@ -24,6 +28,7 @@ from automcu.messages import RoundPlan
 from automcu.proposal import Proposal, ProposalItem
 from automcu.proposers.history import excess
 from automcu.proposers.random_search import fresh_random
+from automcu.proposers.starters import Starters
 from automcu.spaces.space import Space
 
 DRAWN = 3
@@ -49,14 +54,21 @@ class _Miss:
 
 
 class RegularizedEvolution:
-    """Tournament selection, one-step mutation, death by age.
+    """Tournament selection, one-step mutation, death by age; begins with `starters` where there are any.
 
     Raises `ConfigError` unless 1 <= tournament <= population.
     """
 
     name = "evolution"
 
-    def __init__(self, space: Space, seed: int, population: int = 16, tournament: int = 8) -> None:
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        population: int = 16,
+        tournament: int = 8,
+        starters: Starters | None = None,
+    ) -> None:
         if not 1 <= tournament <= population:
             raise ConfigError(
                 f"a tournament of {tournament} cannot be drawn from a population of {population}; "
@@ -65,6 +77,8 @@ class RegularizedEvolution:
         self._space = space
         self._rng = random.Random(seed)
         self._tournament = tournament
+        self._starters = starters
+        self._least_members = tournament if starters is None else 1
         self._members: deque[_Member] = deque(maxlen=population)
         self._max_misses = population
         self._misses: dict[str, _Miss] = {}
@@ -74,7 +88,15 @@ class RegularizedEvolution:
         self._rejected = 0
 
     def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
-        """Up to `count` architectures not tried before; fewer once the space is nearly used up."""
+        """Up to `count` architectures not tried before; fewer once the space is nearly used up, or in a round that
+        begins with starters."""
+        if self._starters is not None:
+            begun = list(islice(self._starters.new(self._seen), count))
+            for family, starter in begun:
+                self._seen.add(starter.fingerprint)
+                yield Proposal(starter, f"evolution:start({family})")
+            if begun:
+                return
         for _ in range(count):
             proposal = self._mutant() or self._chance()
             if proposal is None:
@@ -94,6 +116,8 @@ class RegularizedEvolution:
                 case Rejected():
                     self._rejected += 1
                     self._miss(end)
+                    if self._starters is not None:
+                        self._starters.reject(end)
                 case Evaluated(candidate, evaluation=evaluation) | Deployed(candidate, evaluation=evaluation):
                     self._members.append(_Member(candidate, evaluation.int8_validation_accuracy))
                 case Stopped(candidate, trial=trial):
@@ -103,8 +127,8 @@ class RegularizedEvolution:
 
     def _mutant(self) -> Proposal | None:
         """A new neighbour of a parent, or None when it is too early for parents or its surroundings are used up."""
-        if len(self._members) >= self._tournament:
-            drawn = self._rng.sample(self._members, self._tournament)
+        if len(self._members) >= self._least_members:
+            drawn = self._rng.sample(self._members, min(self._tournament, len(self._members)))
             parent = max(drawn, key=lambda member: member.accuracy).candidate
             child = self._fresh_neighbour(parent.architecture)
             return None if child is None else Proposal(child, f"evolution:mutate({parent.id})")

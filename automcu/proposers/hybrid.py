@@ -7,10 +7,9 @@ from automcu.board import Budget
 from automcu.finished import Deployed, Evaluated, Finished, Stopped
 from automcu.llm.conversation import Conversation
 from automcu.messages import RoundPlan
-from automcu.proposal import Proposal, ProposalItem, Proposer
+from automcu.proposal import Cost, Proposal, ProposalItem, Proposer
 from automcu.proposers.forms import Mode
 from automcu.proposers.llm import LLMProposer
-from automcu.proposers.menu import Cost
 from automcu.proposers.niches import accuracy
 from automcu.spaces.space import Space
 

@@ -14,10 +14,10 @@ from automcu.llm.client import EndsTheRun, Message, UnusableReply
 from automcu.llm.conversation import Conversation, printable
 from automcu.llm.reply import EntryReader, MalformedReply
 from automcu.messages import RoundPlan
-from automcu.proposal import InvalidProposal, Notice, Proposal, ProposalItem, Proposer
+from automcu.proposal import Cost, InvalidProposal, Notice, Proposal, ProposalItem, Proposer
 from automcu.proposers.forms import EditMenu, Form, Mode, Question, WholeArchitectures
 from automcu.proposers.history import History
-from automcu.proposers.menu import Cost, MenuMaker
+from automcu.proposers.menu import MenuMaker
 from automcu.proposers.prompt import Setting, repair_prompt
 from automcu.spaces.space import Space
 

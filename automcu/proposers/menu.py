@@ -6,7 +6,7 @@ and what fits goes before what does not. The order is shuffled: a model that alw
 """
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,13 +15,11 @@ from automcu.board import Budget, Resource
 from automcu.errors import CandidateFailure, InvalidArchitecture
 from automcu.finished import Rejected
 from automcu.messages import CandidateNote, Focus
+from automcu.proposal import Cost
 from automcu.proposers.history import History, excess
 from automcu.proposers.niches import Trained, accuracy
 from automcu.results import FeasibilityReport
 from automcu.spaces.space import Space
-
-Cost = Callable[[Architecture], FeasibilityReport]
-"""What an architecture costs, at once: a feasibility tier that needs no tool. Raises `CandidateFailure`."""
 
 EDITS = 12
 STARTS = 8

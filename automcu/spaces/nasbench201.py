@@ -9,7 +9,7 @@ same.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
@@ -106,6 +106,10 @@ class NasBench201Space:
     def smallest(self) -> Architecture:
         """See `Space`."""
         return self.architecture(("none", "none", "none", "skip_connect", "none", "none"))
+
+    def families(self) -> Mapping[str, Sequence[Sequence[Architecture]]]:
+        """See `Space`: none, all cells are of one width."""
+        return {}
 
     def architecture(self, cell: Cell) -> Architecture:
         """A cell as a point of this space."""

@@ -1,6 +1,6 @@
 """The seam between the search and what it searches: a space of architectures for one task."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Protocol
 
@@ -71,4 +71,10 @@ class Space(Protocol):
 
     def smallest(self) -> Architecture:
         """The architecture that needs least RAM and Flash: a budget too small for it is too small for all."""
+        ...
+
+    def families(self) -> Mapping[str, Sequence[Sequence[Architecture]]]:
+        """Known good shapes of network, by name, each as a grid of its widths: row by row wider towards the input,
+        along a row wider towards the output. The widest may lie outside the space, as `build` tells. Empty where the
+        space knows none."""
         ...

@@ -15,7 +15,7 @@ from automcu.feasibility.gate import Gate
 from automcu.feasibility.planner_tier import PlannerTier
 from automcu.graph.kernel_sets import kernel_set_for
 from automcu.graph.lowering import lower
-from automcu.proposers.menu import Cost
+from automcu.proposal import Cost
 from automcu.results import FeasibilityReport
 from automcu.spaces import make_space
 from automcu.spaces.nasbench201 import Cell, NasBench201Space, cell_of

@@ -127,6 +127,17 @@ class SpaceContract:
             assert parameters(smallest) <= parameters(network)
 
     @on_every_task
+    def test_families_are_grids_of_networks_that_grow(self, input_shape, class_count):
+        space = self.make(input_shape, class_count)
+        for name, grid in space.families().items():
+            assert name.isprintable()
+            assert len({len(row) for row in grid}) == 1
+            for row in [*grid[::4], grid[-1], [row[0] for row in grid]]:
+                sizes = [parameters(space.build(space.parse(json.loads(rung.text)))) for rung in row]
+                assert sizes == sorted(sizes)
+                assert sizes[0] < sizes[-1] or len(row) == 1
+
+    @on_every_task
     def test_json_schema_accepts_what_the_space_makes_and_is_strict(self, input_shape, class_count):
         space, rng = self.make(input_shape, class_count), random.Random(0)
         schema = json.loads(json.dumps(space.json_schema))

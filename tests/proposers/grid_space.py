@@ -1,6 +1,6 @@
 """A small real search space whose best point is known: eight digits from 0 to 7, neighbours differ by one step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from automcu.architecture import Architecture
@@ -58,6 +58,9 @@ class GridSpace:
 
     def smallest(self) -> Architecture:
         return self.of([0] * DIGITS)
+
+    def families(self) -> Mapping[str, Sequence[Sequence[Architecture]]]:
+        return {}
 
     @classmethod
     def of(cls, digits: list[int]) -> Architecture:

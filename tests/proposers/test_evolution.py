@@ -1,15 +1,19 @@
 from collections.abc import Callable
+from pathlib import Path
 from statistics import mean
 
 import pytest
 
 from automcu.architecture import Architecture, Candidate
-from automcu.board import Violation
+from automcu.board import Budget, Violation
 from automcu.errors import ConfigError
+from automcu.feasibility.planner_tier import PlannerTier
 from automcu.finished import Deployed, Evaluated, Finished, Rejected, Stopped
+from automcu.graph.lowering import lower
 from automcu.proposal import Proposal, Proposer
 from automcu.proposers.evolution import RegularizedEvolution
 from automcu.proposers.random_search import RandomSearch
+from automcu.proposers.starters import Starters
 from automcu.spaces.mcu_cnn import McuCnnSpace
 from tests import builders
 from tests.contracts.proposer import ProposerContract
@@ -30,6 +34,67 @@ class TestSmallPopulation(ProposerContract):
 
     def make(self, seed: int) -> Proposer:
         return RegularizedEvolution(self.space, seed, population=1, tournament=1)
+
+
+class TestWithStarters(ProposerContract):
+    space = McuCnnSpace((32, 32, 3), 10)
+
+    def make(self, seed: int) -> Proposer:
+        return with_starters(seed)
+
+
+def with_starters(seed: int) -> RegularizedEvolution:
+    space = McuCnnSpace((32, 32, 3), 10)
+    starters = Starters(
+        space.families(),
+        lambda architecture: PlannerTier().report(lower(space.build(architecture)), Path),
+        Budget(64_000, 64_000, None),
+    )
+    return RegularizedEvolution(space, seed, starters=starters)
+
+
+def test_begins_with_the_starters_and_goes_on_from_the_first_that_was_trained() -> None:
+    proposer = with_starters(0)
+    begun = [item for item in proposer.propose(8) if isinstance(item, Proposal)]
+    assert [item.origin for item in begun] == [
+        f"evolution:start({name})" for name in ("plain", "residual", "pooled residual", "separable", "inverted")
+    ]
+    trained, refused = (Candidate(number, item.architecture, item.origin) for number, item in enumerate(begun[:2], 1))
+    tight = (Violation("flash", 1, 2, "layer"),)
+    proposer.observe(
+        [
+            Evaluated(trained, builders.report(), builders.trial(), builders.evaluation(0.5)),
+            Rejected(refused, builders.report(), tight),
+        ]
+    )
+    (second_try,) = proposer.propose(8)
+    assert isinstance(second_try, Proposal)
+    assert second_try.origin == "evolution:start(residual)"
+    assert second_try.architecture not in [item.architecture for item in begun]
+    after = [item for item in proposer.propose(8) if isinstance(item, Proposal)]
+    assert [item.origin for item in after] == ["evolution:mutate(1)"] * 8
+
+
+def test_a_round_of_few_has_a_few_starters() -> None:
+    proposer = with_starters(0)
+    assert [len(list(proposer.propose(2))) for _ in range(4)] == [2, 2, 1, 2]
+
+
+def test_one_started_afresh_does_not_begin_again() -> None:
+    begun = [item for item in with_starters(0).propose(8) if isinstance(item, Proposal)]
+    proposer = with_starters(0)
+    proposer.observe(
+        [
+            Evaluated(
+                Candidate(number, item.architecture, item.origin),
+                builders.report(),
+                builders.trial(),
+                builders.evaluation(0.5),
+            )
+            for number, item in enumerate(begun, 1)
+        ]
+    )
+    assert all("mutate" in item.origin for item in proposer.propose(8) if isinstance(item, Proposal))
 
 
 def accuracy_of(architecture: Architecture) -> float:

@@ -14,10 +14,10 @@ from automcu.errors import CandidateFailure
 from automcu.finished import Evaluated, Finished, Rejected, Skipped
 from automcu.llm.scripted import ScriptedLLM
 from automcu.messages import CandidateNote, Focus, RoundPlan
-from automcu.proposal import InvalidProposal, Notice, Proposal
+from automcu.proposal import Cost, InvalidProposal, Notice, Proposal
 from automcu.proposers.forms import gap_of
 from automcu.proposers.history import History
-from automcu.proposers.menu import EDITS, STARTS, Cost, Menu, MenuMaker
+from automcu.proposers.menu import EDITS, STARTS, Menu, MenuMaker
 from automcu.proposers.prompt import short
 from automcu.spaces.space import Space
 from tests import builders

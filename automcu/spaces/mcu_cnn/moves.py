@@ -22,7 +22,7 @@ from automcu.spaces.mcu_cnn.description import (
     changed,
 )
 
-_LARGE_INPUT = 48
+LARGE_INPUT = 48
 _BODY_BLOCKS = {"conv": 1, "separable": 2, "inverted": 2, "residual": 2, "bottleneck": 1, "ghost": 1}
 
 
@@ -37,7 +37,7 @@ def draw(input_shape: Shape, rng: Random) -> McuCnn:
     halvings = rng.randint(min(most, max(0, math.ceil(math.log2(extent / 12)))), most)
     count = rng.randint(max(1, halvings), min(7, MAX_STAGES - halvings))
     halving = set(rng.sample(range(count), halvings))
-    if extent > _LARGE_INPUT and 0 not in halving:
+    if extent > LARGE_INPUT and 0 not in halving:
         halving = (halving - {min(halving)}) | {0}
     width, growth = 4 * 12 ** rng.random(), rng.uniform(1.2, 2.0)
     activation = rng.choice(("relu", "relu6"))
@@ -48,7 +48,7 @@ def draw(input_shape: Shape, rng: Random) -> McuCnn:
         halve = i in halving
         width *= growth if halve and i else 1
         block = "conv" if i == 0 and rng.random() < 0.7 else rng.choices(*zip(*_BODY_BLOCKS.items(), strict=True))[0]
-        with_pool = halve and pooled and extent <= _LARGE_INPUT
+        with_pool = halve and pooled and extent <= LARGE_INPUT
         stages.append(
             _stage(
                 block,

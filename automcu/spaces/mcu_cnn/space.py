@@ -1,7 +1,7 @@
 """`mcu_cnn` as a `Space`."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -14,6 +14,7 @@ from automcu.graph.network import Network
 from automcu.spaces.mcu_cnn import moves, words
 from automcu.spaces.mcu_cnn.blocks import network_of
 from automcu.spaces.mcu_cnn.description import CHOICES, MAX_STAGES, NAME, STAGE_TYPES, McuCnn, PoolStage, read, schema
+from automcu.spaces.mcu_cnn.families import families
 
 MAX_PARAMETERS = 4_000_000
 MAX_MACS = 500_000_000
@@ -141,6 +142,10 @@ class McuCnnSpace:
     def smallest(self) -> Architecture:
         """See `Space`."""
         return moves.smallest(self.input_shape).architecture
+
+    def families(self) -> Mapping[str, Sequence[Sequence[Architecture]]]:
+        """See `Space`."""
+        return families(self.input_shape)
 
     def _holds(self, cnn: McuCnn) -> bool:
         try:

@@ -13,6 +13,7 @@ from automcu.agents.evaluation import EvaluationAgent
 from automcu.architecture import Architecture
 from automcu.board import Budget
 from automcu.build_agents import conversation_of, meter_of, roles_asking, supervisor_of, training_agent_of
+from automcu.build_teacher import teacher_of
 from automcu.config import (
     EvolutionConfig,
     GivenConfig,
@@ -204,9 +205,10 @@ def _screen(tool_version: str, core: str) -> FeasibilityTier | None:
 
 
 def training_data_of(config: RunConfig) -> TrainingData:
-    """The training and validation images."""
+    """The training and validation images, and the teacher where there is one. Raises as `teacher_of` does."""
     roots, own = _where_data_is(config)
-    return load_training(
+    teacher = teacher_of(config)
+    found = load_training(
         config.task,
         roots,
         own=own,
@@ -214,6 +216,7 @@ def training_data_of(config: RunConfig) -> TrainingData:
         max_images=config.data.max_images,
         seed=config.seed,
     )
+    return replace(found, teacher=teacher)
 
 
 def require_test_data(config: RunConfig) -> None:

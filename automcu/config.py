@@ -310,9 +310,10 @@ class DeployConfig(_Section):
 
 
 class RunConfig(_Section):
-    """One run."""
+    """One run. `teacher` is the folder of another one, for recipes with distillation; see `automcu.build_teacher`."""
 
     seed: NonNegativeInt
+    teacher: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())] | None
     task: Task
     data: Annotated[NamedDataConfig | OwnDataConfig, Field(discriminator="kind")]
     board: Board

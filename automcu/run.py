@@ -137,6 +137,8 @@ def _carry_out(
         f"Data: {len(data.images):,} images to train on{searched}, {len(data.validation_images):,} to validate on; the "
         "test set stays closed until the end"
     )
+    if data.teacher is not None:
+        say(f"Teacher: the network that {config.teacher} deployed")
     provenance = {"seed": str(config.seed), "git_revision": str(header.git_revision), **header.versions}
     end = _drive(config, judge, provenance, header, files, data, began, past)
 

@@ -18,6 +18,7 @@ from automcu.architecture import Task
 from automcu.errors import ConfigError, DataError
 from automcu.training.own_data import OwnData, load_own
 from automcu.training.shards import LabelledImages, find_shards, load_shards
+from automcu.training.teacher import Teacher
 
 TEST_SHARE = 0.2
 TEST_SEED = 20240
@@ -28,7 +29,8 @@ _DOWNLOAD_TIMEOUT_SECONDS = 30.0
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
     """What a run may see before its end: images to train on and, apart from them, images to validate on. The search
-    trains on the first `search_images`, None for all; the final phase on all."""
+    trains on the first `search_images`, None for all; the final phase on all. `teacher` is what recipes with
+    distillation learn from."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -36,6 +38,7 @@ class TrainingData:
     validation_labels: np.ndarray
     class_names: tuple[str, ...]
     search_images: int | None = None
+    teacher: Teacher | None = None
 
     def for_search(self) -> "TrainingData":
         """What the candidates of the search are trained on; no image is copied."""

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from automcu.errors import CandidateFailure, OutOfMemory, OutputError
+from automcu.errors import CandidateFailure, ConfigError, OutOfMemory, OutputError
 from automcu.graph.network import Network
 from automcu.results import EpochPoint, TrialResult
 from automcu.training.augment import Batch, batch_of
@@ -28,6 +28,7 @@ from automcu.training.model import TorchNetwork, normalise
 from automcu.training.optimizer import AdamW, Average, NesterovSGD, share_of_peak
 from automcu.training.processor import computes_bfloat16, prepare
 from automcu.training.recipe import Recipe
+from automcu.training.teacher import Teacher
 from automcu.training.trainer import TrainedNetwork
 
 _VALIDATION_BATCH = 500
@@ -56,12 +57,14 @@ def train_network(
 ) -> TrainedNetwork:
     """Train `network` from scratch, or from where `checkpoint` leaves off; see `Trainer.train`."""
     start = time.monotonic()
+    if recipe.distillation and data.teacher is None:
+        raise ConfigError("the recipe has distillation and the data no teacher; give it one, or set distillation to 0")
     prepare(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _memory_guard(recipe):
         training = on_device(data.images, data.labels, device)
         validation = on_device(data.validation_images, data.validation_labels, device)
-        state = State(network, recipe, data.labels, seed, device)
+        state = State(network, recipe, data.labels, seed, device, data.teacher if recipe.distillation else None)
         if checkpoint is not None:
             state.restore(checkpoint)
     began = start - (state.curve[-1].seconds if state.curve else 0.0)
@@ -99,20 +102,28 @@ def train_network(
 
 
 class State:
-    """All that a training's future depends on. `kept` is the model that is validated and handed over.
+    """All that a training's future depends on. `kept` is the model that is validated and handed over, `teacher` the one
+    to learn from where the recipe has distillation.
 
     `labels` are those of the training images; `step` of `steps` are done, which are as many as the recipe `planned` or,
     where time is short, fewer; `curve` has a point for each epoch.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, labels: np.ndarray, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        labels: np.ndarray,
+        seed: int,
+        device: torch.device,
+        teacher: Teacher | None = None,
+    ) -> None:
         images = len(labels)
         self._recipe = recipe
         self._device = device.type
         self._bfloat16 = recipe.bfloat16 and computes_bfloat16(device)
         self._batch = min(recipe.batch_size, images)
-        shares = [*recipe.shares, *[1.0] * (recipe.epochs - len(recipe.shares))]
-        self._seen = [max(round(share * images), self._batch) for share in shares]
+        self._seen = [max(round(share * images), self._batch) for share in recipe.shares_by_epoch]
         self._ends = list(accumulate(seen // self._batch for seen in self._seen))
         self._generator = torch.Generator().manual_seed(seed)
         self._model = TorchNetwork(network)
@@ -125,7 +136,9 @@ class State:
         self.step = 0
         self.planned = self.steps = self._ends[-1]
         self.curve: list[EpochPoint] = []
+        self._teacher = None if teacher is None else _frozen(teacher, device)
         described = f"{network.input_shape} {network.layers} {recipe} {self._bfloat16} {seed}"
+        described += "" if teacher is None else f" {teacher.fingerprint}"
         self._identity = hashlib.sha256(described.encode() + labels.tobytes()).hexdigest()
 
     def fit_into(self, seconds: float, step_seconds: float, validation_seconds: float) -> None:
@@ -156,11 +169,17 @@ class State:
     def _loss(self, batch: Batch) -> Tensor:
         with torch.autocast(self._device, torch.bfloat16, enabled=self._bfloat16):
             logits = self._model(batch.images).float()
+            if self._teacher is not None:
+                with torch.no_grad():
+                    wanted = self._teacher(batch.images).float()
         smoothing = self._recipe.label_smoothing
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
-        if batch.share == 1.0:
+        if batch.share < 1.0:
+            others = F.cross_entropy(logits, batch.other_labels, label_smoothing=smoothing)
+            loss = torch.lerp(others, loss, batch.share)
+        if self._teacher is None:
             return loss
-        return torch.lerp(F.cross_entropy(logits, batch.other_labels, label_smoothing=smoothing), loss, batch.share)
+        return torch.lerp(loss, _distance(logits, wanted, self._recipe.temperature), self._recipe.distillation)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, between two epochs."""
@@ -198,6 +217,18 @@ class State:
         for slot, tensors in enumerate(self._optimizer.state):
             found |= {f"optimizer.{slot}.{number}": tensor for number, tensor in enumerate(tensors)}
         return found
+
+
+def _frozen(teacher: Teacher, device: torch.device) -> TorchNetwork:
+    model = TorchNetwork(teacher.network)
+    model.load(teacher.weights)
+    return model.to(device).eval()
+
+
+def _distance(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+    """The divergence of two softened outputs, in the gradients' unsoftened scale."""
+    own, others = (F.log_softmax(one / temperature, dim=1) for one in (logits, wanted))
+    return temperature**2 * F.kl_div(own, others, reduction="batchmean", log_target=True)
 
 
 def on_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Split:

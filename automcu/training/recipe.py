@@ -23,7 +23,10 @@ class Recipe:
     so that a search may look at a candidate before it has paid for whole epochs; later epochs see all. `crop_padding`
     is the largest shift, in pixels; what it uncovers is filled by reflection. `flip` mirrors half of them left to
     right. `cutout` is the side, in pixels, of a square greyed out in each (arXiv 1708.04552), 0 for none. `mixup` is
-    the parameter of the Beta distribution by which pairs are blended (arXiv 1710.09412), 0 for not at all. Raises
+    the parameter of the Beta distribution by which pairs are blended (arXiv 1710.09412), 0 for not at all.
+
+    `distillation` is the share of the loss that is the distance from what a teacher says of the same augmented images,
+    both softened by `temperature` (arXiv 1503.02531, 2106.05237); the rest is that from the labels. Raises
     `ConfigError` for values out of range.
     """
 
@@ -41,6 +44,8 @@ class Recipe:
     crop_padding: int = 0
     cutout: int = 0
     mixup: float = 0.0
+    distillation: float = 0.0
+    temperature: float = 4.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
@@ -53,6 +58,13 @@ class Recipe:
             raise ConfigError("a recipe needs shares in (0, 1], no more of them than epochs; correct them")
         if self.crop_padding < 0 or self.cutout < 0 or self.mixup < 0:
             raise ConfigError("a recipe needs crop_padding, cutout and mixup >= 0; raise them")
+        if not 0 <= self.distillation <= 1 or self.temperature <= 0:
+            raise ConfigError("a recipe needs distillation in [0, 1] and temperature > 0; correct them")
+
+    @property
+    def shares_by_epoch(self) -> tuple[float, ...]:
+        """The share of the images that each epoch sees."""
+        return (*self.shares, *[1.0] * (self.epochs - len(self.shares)))
 
 
 def applied(recipe: Recipe, choice: RecipeChoice) -> Recipe:

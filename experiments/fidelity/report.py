@@ -48,8 +48,7 @@ def table(measured: list[dict[str, Any]]) -> list[str]:
     for schedule, found in by_schedule.items():
         seconds = float(np.mean([row["cpu_seconds"] for row in found.values()]))
         if schedule != "long":
-            shares = SCHEDULES[schedule].recipe.shares
-            seen = [*shares, *[1.0] * (RUNGS[-1] - len(shares))]
+            seen = SCHEDULES[schedule].recipe.shares_by_epoch
             for epoch in RUNGS:
                 values = {name: row["curve"][epoch - 1] for name, row in found.items()}
                 cost = seconds * sum(seen[:epoch]) / sum(seen)

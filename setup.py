@@ -29,8 +29,9 @@ setup(
         # Its extra `serve` brings fastapi and uvicorn, which automcu/serving uses.
         "ray[serve,tune]==2.60.*",
         "safetensors>=0.6",
-        # Ships the real digits images of the quickstart.
+        # Ships the real digits images of the quickstart; the Gaussian process of proposer=surrogate.
         "scikit-learn>=1.7",
+        "scipy>=1.16",
         # litellm retries need it, but litellm does not ask for it.
         "tenacity>=9",
         "tensorflow==2.21.*",
@@ -61,7 +62,6 @@ setup(
             "pytest-timeout>=2.4",
             "pytest-xdist>=3.8",
             "ruff>=0.14",
-            "scipy>=1.16",
             "setuptools>=80",
             "types-PyYAML",
         ],

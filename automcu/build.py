@@ -22,6 +22,7 @@ from automcu.config import (
     NamedDataConfig,
     RandomConfig,
     RunConfig,
+    SurrogateConfig,
 )
 from automcu.deploy.choice import ProverSettings, prover_for
 from automcu.deploy.deployer import Deployer
@@ -42,6 +43,7 @@ from automcu.llm.conversation import Conversation, Transcript
 from automcu.llm.endpoint import Endpoint
 from automcu.proposal import Cost, Proposer
 from automcu.proposers.evolution import RegularizedEvolution
+from automcu.proposers.forecast import Forecast
 from automcu.proposers.given import given
 from automcu.proposers.random_search import RandomSearch
 from automcu.proposers.starters import Starters
@@ -95,8 +97,11 @@ def proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) ->
         case RandomConfig():
             return RandomSearch(space, seed)
         case EvolutionConfig(population=population, tournament=tournament, starters=begins):
-            starters = Starters(space.families(), _cost_of(config), budget_of(config)) if begins else None
-            return RegularizedEvolution(space, seed, population, tournament, starters)
+            return RegularizedEvolution(space, seed, population, tournament, _starters_of(config, begins))
+        case SurrogateConfig(starters=begins):
+            from automcu.proposers.surrogate import SurrogateSearch
+
+            return SurrogateSearch(space, seed, _forecast_of(config), _starters_of(config, begins))
         case asked:
             return _asking(config, asked, space, conversation_of(config, "proposal", endpoint, shared))
 
@@ -116,6 +121,14 @@ def _asking(
             return LLMProposer(*common, code if fallback else None, mode=mode, cost=cost)
         case HybridConfig(mode=mode, warm_start=warm_start, patience=patience):
             return HybridProposer(*common, code, mode=mode, cost=cost, warm_start=warm_start, patience=patience)
+
+
+def _forecast_of(config: RunConfig) -> Forecast:
+    return Forecast(_cost_of(config), budget_of(config))
+
+
+def _starters_of(config: RunConfig, asked: bool) -> Starters | None:
+    return Starters(space_of(config).families(), _forecast_of(config)) if asked else None
 
 
 def _cost_of(config: RunConfig) -> Cost:

@@ -103,6 +103,13 @@ class EvolutionConfig(_Section):
     starters: bool
 
 
+class SurrogateConfig(_Section):
+    """Bayesian optimisation, with `starters` from the families of the space that are known to be good."""
+
+    kind: Literal["surrogate"]
+    starters: bool
+
+
 class LLMProposerConfig(_Section):
     """A language model proposes, whole architectures or edits from a menu; with `fallback` evolution takes over a round
     in which it fails."""
@@ -320,7 +327,8 @@ class RunConfig(_Section):
     budget: BudgetConfig
     space: SpaceConfig
     proposer: Annotated[
-        GivenConfig | RandomConfig | EvolutionConfig | LLMProposerConfig | HybridConfig, Field(discriminator="kind")
+        GivenConfig | RandomConfig | EvolutionConfig | SurrogateConfig | LLMProposerConfig | HybridConfig,
+        Field(discriminator="kind"),
     ]
     llm: LLMConfig
     agents: AgentsConfig

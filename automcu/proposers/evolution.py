@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import prod
 
 from automcu.architecture import Architecture, Candidate
 from automcu.errors import ConfigError
@@ -27,7 +26,7 @@ from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Sk
 from automcu.messages import RoundPlan
 from automcu.proposal import Proposal, ProposalItem
 from automcu.proposers.history import excess
-from automcu.proposers.random_search import fresh_random
+from automcu.proposers.random_search import largest_random
 from automcu.proposers.starters import Starters
 from automcu.spaces.space import Space
 
@@ -143,12 +142,8 @@ class RegularizedEvolution:
 
     def _chance(self) -> Proposal | None:
         draws = DRAWN if 2 * self._rejected <= len(self._seen) else 1
-        drawn = [fresh_random(self._space, self._rng, self._seen) for _ in range(draws)]
-        found = [architecture for architecture in drawn if architecture is not None]
-        return Proposal(max(found, key=self._parameters), "evolution:random") if found else None
-
-    def _parameters(self, architecture: Architecture) -> int:
-        return sum(map(prod, self._space.build(architecture).parameter_shapes.values()))
+        drawn = largest_random(self._space, self._rng, self._seen, draws)
+        return None if drawn is None else Proposal(drawn, "evolution:random")
 
     def _fresh_neighbour(self, architecture: Architecture) -> Architecture | None:
         for _ in range(STEPS):

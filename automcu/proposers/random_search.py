@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Collection, Iterator, Sequence
+from math import prod
 
 from automcu.architecture import Architecture
 from automcu.finished import Finished
@@ -35,6 +36,13 @@ class RandomSearch:
     def observe(self, finished: Sequence[Finished]) -> None:
         """Remembers what has been tried; the outcomes do not matter to chance."""
         self._seen.update(end.candidate.architecture.fingerprint for end in finished)
+
+
+def largest_random(space: Space, rng: random.Random, seen: Collection[str], draws: int) -> Architecture | None:
+    """The one with the most parameters of `draws` such architectures: where most fit, a tiny one wastes a training."""
+    drawn = [fresh_random(space, rng, seen) for _ in range(draws)]
+    found = [architecture for architecture in drawn if architecture is not None]
+    return max(found, key=lambda one: sum(map(prod, space.build(one).parameter_shapes.values())), default=None)
 
 
 def fresh_random(space: Space, rng: random.Random, seen: Collection[str]) -> Architecture | None:

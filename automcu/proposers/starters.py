@@ -8,22 +8,19 @@ the gate finds that it does not (a vendor's tool may count more), its violations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from automcu.architecture import Architecture
-from automcu.board import Budget, Resource
-from automcu.errors import CandidateFailure, InvalidArchitecture
+from automcu.board import Resource
 from automcu.finished import Rejected
-from automcu.proposal import Cost
+from automcu.proposers.forecast import Forecast
 
-_ALL: frozenset[Resource] = frozenset({"ram", "flash", "macs", "latency"})
 _Place = tuple[int, int]
 
 
 class Starters:
-    """The starters of `families`, as `Space.families` gives them, by `cost` and `budget`."""
+    """The starters of `families`, as `Space.families` gives them, by `forecast`."""
 
-    def __init__(self, families: Mapping[str, Sequence[Sequence[Architecture]]], cost: Cost, budget: Budget) -> None:
+    def __init__(self, families: Mapping[str, Sequence[Sequence[Architecture]]], forecast: Forecast) -> None:
         self._families = families
-        self._cost = cost
-        self._budget = budget
+        self._forecast = forecast
         self._places = {
             name: self._descended(name, (len(grid) - 1, len(grid[-1]) - 1)) for name, grid in families.items()
         }
@@ -50,16 +47,9 @@ class Starters:
     def _descended(self, name: str, start: _Place) -> _Place | None:
         """The first place from `start` on that keeps the budget, None where none does."""
         place: _Place | None = start
-        while place is not None and (broken := self._broken(self._at(name, place))):
+        while place is not None and (broken := self._forecast.broken(self._at(name, place))):
             place = _narrower(place, broken)
         return place
-
-    def _broken(self, architecture: Architecture) -> Collection[Resource]:
-        try:
-            report = self._cost(architecture)
-        except (CandidateFailure, InvalidArchitecture):  # too large for the space or for a kernel
-            return _ALL
-        return {violation.resource for violation in self._budget.violations(report)}
 
 
 def _narrower(place: _Place, broken: Collection[Resource]) -> _Place | None:

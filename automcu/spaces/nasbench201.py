@@ -9,8 +9,11 @@ same.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import product
 from random import Random
 from typing import ClassVar
 
@@ -25,6 +28,11 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """From which node to which, in the benchmark's order."""
 _KEYS = tuple(f"edge_{source}_{target}" for source, target in EDGES)
+_PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
+"""The ways from node 0 to node 3, as places in `EDGES`."""
+_WAYS = tuple(way for length in range(4) for way in product(OPERATIONS[2:], repeat=length))
+"""What lies along a way: the operations that compute something, in order."""
+_CELL_COUNT = 5**6  # operations, edges
 _CELLS = 5
 _CHANNELS = (16, 32, 64)
 
@@ -80,7 +88,7 @@ class NasBench201Space:
 
     def parse(self, description: object) -> Architecture:
         """See `Space`."""
-        cell = self._read(description)
+        cell = _read(self.names, description)
         network_of(cell, self.input_shape, self.class_count)
         return self.architecture(cell)
 
@@ -107,39 +115,67 @@ class NasBench201Space:
         """See `Space`."""
         return self.architecture(("none", "none", "none", "skip_connect", "none", "none"))
 
+    def features(self, architecture: Architecture) -> Sequence[float]:
+        """See `Space`: how often each sequence of operations leads from input to output, and each operation occurs."""
+        return _features(self.cell(architecture))
+
     def families(self) -> Mapping[str, Sequence[Sequence[Architecture]]]:
         """See `Space`: none, all cells are of one width."""
         return {}
 
     def architecture(self, cell: Cell) -> Architecture:
         """A cell as a point of this space."""
-        return Architecture.of(self.name, dict(zip(_KEYS, map(self._named, cell), strict=True)))
+        return _architecture(self.names, cell)
 
     def cell(self, architecture: Architecture) -> Cell:
         """The cell of an architecture of this space. Raises `InvalidArchitecture` when it is none."""
-        if architecture.space != self.name:
-            raise InvalidArchitecture(f"architecture of space {architecture.space!r:.40}; give one of {self.name}")
-        try:
-            cell = self._read(json.loads(architecture.text))
-        except (ValueError, RecursionError):
-            raise InvalidArchitecture("the architecture's text is no JSON; make architectures with parse") from None
-        if self.architecture(cell) != architecture:
-            raise InvalidArchitecture("the architecture's text is not canonical; make architectures with parse")
-        return cell
+        return _decoded(self.names, architecture)
 
     def _named(self, operation: str) -> str:
         return self.names[OPERATIONS.index(operation)]
 
-    def _read(self, description: object) -> Cell:
-        if not isinstance(description, dict) or set(description) != set(_KEYS):
-            raise InvalidArchitecture(f"the architecture should be an object with exactly {', '.join(_KEYS)}")
-        cell = []
-        for key in _KEYS:
-            name = description[key]
-            if not isinstance(name, str) or name not in self.names:
-                raise InvalidArchitecture(f"{key} should be one of {', '.join(sorted(self.names))}")
-            cell.append(OPERATIONS[self.names.index(name)])
-        return tuple(cell)
+
+# Looked up millions of times in a benchmark, and there are but 15,625.
+@lru_cache(maxsize=_CELL_COUNT)
+def _architecture(names: tuple[str, ...], cell: Cell) -> Architecture:
+    named = (names[OPERATIONS.index(operation)] for operation in cell)
+    return Architecture.of(NasBench201Space.name, dict(zip(_KEYS, named, strict=True)))
+
+
+@lru_cache(maxsize=_CELL_COUNT)
+def _decoded(names: tuple[str, ...], architecture: Architecture) -> Cell:
+    space = NasBench201Space.name
+    if architecture.space != space:
+        raise InvalidArchitecture(f"architecture of space {architecture.space!r:.40}; give one of {space}")
+    try:
+        cell = _read(names, json.loads(architecture.text))
+    except (ValueError, RecursionError):
+        raise InvalidArchitecture("the architecture's text is no JSON; make architectures with parse") from None
+    if _architecture(names, cell) != architecture:
+        raise InvalidArchitecture("the architecture's text is not canonical; make architectures with parse")
+    return cell
+
+
+def _read(names: tuple[str, ...], description: object) -> Cell:
+    if not isinstance(description, dict) or set(description) != set(_KEYS):
+        raise InvalidArchitecture(f"the architecture should be an object with exactly {', '.join(_KEYS)}")
+    cell = []
+    for key in _KEYS:
+        name = description[key]
+        if not isinstance(name, str) or name not in names:
+            raise InvalidArchitecture(f"{key} should be one of {', '.join(sorted(names))}")
+        cell.append(OPERATIONS[names.index(name)])
+    return tuple(cell)
+
+
+@cache
+def _features(cell: Cell) -> tuple[float, ...]:
+    ways = Counter(
+        tuple(cell[edge] for edge in path if cell[edge] != "skip_connect")
+        for path in _PATHS
+        if all(cell[edge] != "none" for edge in path)
+    )
+    return (*(ways[way] for way in _WAYS), *(cell.count(operation) / 2 for operation in OPERATIONS))
 
 
 def cell_of(arch_str: str) -> Cell:

@@ -73,6 +73,11 @@ class Space(Protocol):
         """The architecture that needs least RAM and Flash: a budget too small for it is too small for all."""
         ...
 
+    def features(self, architecture: Architecture) -> Sequence[float]:
+        """A fixed number of figures, each of about unit spread, by which networks that are alike lie close together.
+        Raises `InvalidArchitecture` when it is no architecture of this space."""
+        ...
+
     def families(self) -> Mapping[str, Sequence[Sequence[Architecture]]]:
         """Known good shapes of network, by name, each as a grid of its widths: row by row wider towards the input,
         along a row wider towards the output. The widest may lie outside the space, as `build` tells. Empty where the

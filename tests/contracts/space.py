@@ -138,6 +138,18 @@ class SpaceContract:
                 assert sizes[0] < sizes[-1] or len(row) == 1
 
     @on_every_task
+    def test_features_are_as_many_finite_figures_for_every_network_and_tell_them_apart(self, input_shape, class_count):
+        space, rng = self.make(input_shape, class_count), random.Random(0)
+        drawn = [space.smallest(), *(space.random(rng) for _ in range(50))]
+        features = [tuple(space.features(architecture)) for architecture in drawn]
+        assert len({len(one) for one in features}) == 1
+        assert all(math.isfinite(figure) for one in features for figure in one)
+        assert len(set(features)) > len(set(drawn)) / 2
+        assert features == [tuple(space.features(architecture)) for architecture in drawn]
+        with pytest.raises(InvalidArchitecture):
+            space.features(Architecture("another", space.smallest().text))
+
+    @on_every_task
     def test_json_schema_accepts_what_the_space_makes_and_is_strict(self, input_shape, class_count):
         space, rng = self.make(input_shape, class_count), random.Random(0)
         schema = json.loads(json.dumps(space.json_schema))

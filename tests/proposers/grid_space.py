@@ -59,6 +59,9 @@ class GridSpace:
     def smallest(self) -> Architecture:
         return self.of([0] * DIGITS)
 
+    def features(self, architecture: Architecture) -> Sequence[float]:
+        return digits_of(architecture)
+
     def families(self) -> Mapping[str, Sequence[Sequence[Architecture]]]:
         return {}
 

@@ -12,6 +12,7 @@ from automcu.finished import Deployed, Evaluated, Finished, Rejected, Stopped
 from automcu.graph.lowering import lower
 from automcu.proposal import Proposal, Proposer
 from automcu.proposers.evolution import RegularizedEvolution
+from automcu.proposers.forecast import Forecast
 from automcu.proposers.random_search import RandomSearch
 from automcu.proposers.starters import Starters
 from automcu.spaces.mcu_cnn import McuCnnSpace
@@ -45,12 +46,13 @@ class TestWithStarters(ProposerContract):
 
 def with_starters(seed: int) -> RegularizedEvolution:
     space = McuCnnSpace((32, 32, 3), 10)
-    starters = Starters(
-        space.families(),
-        lambda architecture: PlannerTier().report(lower(space.build(architecture)), Path),
-        Budget(64_000, 64_000, None),
+    return RegularizedEvolution(space, seed, starters=Starters(space.families(), tight(space)))
+
+
+def tight(space: McuCnnSpace) -> Forecast:
+    return Forecast(
+        lambda architecture: PlannerTier().report(lower(space.build(architecture)), Path), Budget(64_000, 64_000, None)
     )
-    return RegularizedEvolution(space, seed, starters=starters)
 
 
 def test_begins_with_the_starters_and_goes_on_from_the_first_that_was_trained() -> None:

@@ -10,6 +10,7 @@ from automcu.feasibility.timed import Timed
 from automcu.finished import Rejected
 from automcu.graph.kernel_sets import kernel_set_for
 from automcu.graph.lowering import lower
+from automcu.proposers.forecast import Forecast
 from automcu.proposers.starters import Starters
 from automcu.results import FeasibilityReport
 from automcu.spaces.mcu_cnn import McuCnnSpace
@@ -26,7 +27,7 @@ def cost(architecture: Architecture) -> FeasibilityReport:
 
 
 def starters(budget: Budget) -> Starters:
-    return Starters(SPACE.families(), cost, budget)
+    return Starters(SPACE.families(), Forecast(cost, budget))
 
 
 def rejected(architecture: Architecture, *resources: Resource) -> Rejected:
@@ -64,7 +65,9 @@ def test_no_family_where_nothing_fits():
 
 
 def test_a_space_without_families_has_none():
-    assert not dict(Starters(NasBench201Space((32, 32, 3), 10).families(), cost, Budget(10**6, 10**6, None)).new(()))
+    assert not dict(
+        Starters(NasBench201Space((32, 32, 3), 10).families(), Forecast(cost, Budget(10**6, 10**6, None))).new(())
+    )
 
 
 def test_what_was_tried_is_not_new():

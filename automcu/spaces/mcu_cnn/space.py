@@ -15,6 +15,7 @@ from automcu.spaces.mcu_cnn import moves, words
 from automcu.spaces.mcu_cnn.blocks import network_of
 from automcu.spaces.mcu_cnn.description import CHOICES, MAX_STAGES, NAME, STAGE_TYPES, McuCnn, PoolStage, read, schema
 from automcu.spaces.mcu_cnn.families import families
+from automcu.spaces.mcu_cnn.features import features
 
 MAX_PARAMETERS = 4_000_000
 MAX_MACS = 500_000_000
@@ -143,6 +144,10 @@ class McuCnnSpace:
         """See `Space`."""
         return moves.smallest(self.input_shape).architecture
 
+    def features(self, architecture: Architecture) -> Sequence[float]:
+        """See `Space`."""
+        return features(decode(architecture), self.build(architecture))
+
     def families(self) -> Mapping[str, Sequence[Sequence[Architecture]]]:
         """See `Space`."""
         return families(self.input_shape)
@@ -155,23 +160,28 @@ class McuCnnSpace:
         return True
 
     def _network(self, cnn: McuCnn) -> Network:
-        """The network of `cnn`. Raises `InvalidArchitecture` when it breaks a rule of the space."""
-        if all(isinstance(stage, PoolStage) for stage in cnn.stages):
-            raise InvalidArchitecture("stages only pool; add a stage with weights, for example a conv")
-        network = network_of(cnn, self.input_shape, self.class_count)
-        parameters = macs = 0
-        for name, shape in network.parameter_shapes.items():
-            layer, part = name.rsplit(".", 1)
-            parameters += prod(shape)
-            if part == "kernel":
-                height, width, _ = network.shapes[layer]
-                macs += prod(shape) * height * width
-        if parameters > MAX_PARAMETERS:
-            raise InvalidArchitecture(
-                f"the network has {parameters:,} parameters, over {MAX_PARAMETERS:,}; use fewer channels or repeats"
-            )
-        if macs > MAX_MACS:
-            raise InvalidArchitecture(
-                f"the network takes {macs:,} multiply-accumulates, over {MAX_MACS:,}; use fewer channels, halve earlier"
-            )
-        return network
+        return _network(cnn, self.input_shape, self.class_count)
+
+
+@lru_cache(maxsize=4096)  # an edit is built when it is made, and again when its costs or features are asked for
+def _network(cnn: McuCnn, input_shape: Shape, class_count: int) -> Network:
+    """The network of `cnn`. Raises `InvalidArchitecture` when it breaks a rule of the space."""
+    if all(isinstance(stage, PoolStage) for stage in cnn.stages):
+        raise InvalidArchitecture("stages only pool; add a stage with weights, for example a conv")
+    network = network_of(cnn, input_shape, class_count)
+    parameters = macs = 0
+    for name, shape in network.parameter_shapes.items():
+        layer, part = name.rsplit(".", 1)
+        parameters += prod(shape)
+        if part == "kernel":
+            height, width, _ = network.shapes[layer]
+            macs += prod(shape) * height * width
+    if parameters > MAX_PARAMETERS:
+        raise InvalidArchitecture(
+            f"the network has {parameters:,} parameters, over {MAX_PARAMETERS:,}; use fewer channels or repeats"
+        )
+    if macs > MAX_MACS:
+        raise InvalidArchitecture(
+            f"the network takes {macs:,} multiply-accumulates, over {MAX_MACS:,}; use fewer channels, halve earlier"
+        )
+    return network

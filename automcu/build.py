@@ -19,6 +19,7 @@ from automcu.config import (
     GivenConfig,
     HybridConfig,
     LLMProposerConfig,
+    LocalSearchConfig,
     NamedDataConfig,
     RandomConfig,
     RunConfig,
@@ -45,6 +46,7 @@ from automcu.proposal import Cost, Proposer
 from automcu.proposers.evolution import RegularizedEvolution
 from automcu.proposers.forecast import Forecast
 from automcu.proposers.given import given
+from automcu.proposers.local_search import LocalSearch
 from automcu.proposers.random_search import RandomSearch
 from automcu.proposers.starters import Starters
 from automcu.results import FeasibilityReport
@@ -96,6 +98,8 @@ def proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) ->
             return given(space, files)
         case RandomConfig():
             return RandomSearch(space, seed)
+        case LocalSearchConfig():
+            return LocalSearch(space, seed)
         case EvolutionConfig(population=population, tournament=tournament, starters=begins):
             return RegularizedEvolution(space, seed, population, tournament, _starters_of(config, begins))
         case SurrogateConfig(starters=begins):

@@ -94,6 +94,12 @@ class RandomConfig(_Section):
     kind: Literal["random"]
 
 
+class LocalSearchConfig(_Section):
+    """Local search."""
+
+    kind: Literal["local_search"]
+
+
 class EvolutionConfig(_Section):
     """Regularized evolution, with `starters` from the families of the space that are known to be good."""
 
@@ -327,7 +333,13 @@ class RunConfig(_Section):
     budget: BudgetConfig
     space: SpaceConfig
     proposer: Annotated[
-        GivenConfig | RandomConfig | EvolutionConfig | SurrogateConfig | LLMProposerConfig | HybridConfig,
+        GivenConfig
+        | RandomConfig
+        | LocalSearchConfig
+        | EvolutionConfig
+        | SurrogateConfig
+        | LLMProposerConfig
+        | HybridConfig,
         Field(discriminator="kind"),
     ]
     llm: LLMConfig

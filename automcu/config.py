@@ -4,7 +4,7 @@ Hydra refuses overrides of keys that do not exist; this schema refuses whatever 
 the path of the key. Sizes are in KB of 1,000 bytes, as published MCU limits are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +26,7 @@ from automcu.board import Board
 from automcu.deploy.choice import FlasherName, KernelsName, LinkName, ToolchainName
 from automcu.errors import ConfigError
 from automcu.feasibility.choice import Runtime, TierName
+from automcu.nasbench.table import DataSet, Epochs
 from automcu.proposers.forms import Mode
 from automcu.training.recipe import Recipe
 
@@ -353,20 +354,51 @@ class RunConfig(_Section):
     deploy: DeployConfig
 
 
+class NasBenchConfig(_Section):
+    """What is compared on the table of NAS-Bench-201, see `automcu.nasbench.comparison.Comparison`."""
+
+    methods: tuple[str, ...]
+    data_sets: tuple[DataSet, ...]
+    seeds: PositiveInt
+    first_seed: NonNegativeInt
+    queries: PositiveInt
+    epochs: Epochs
+
+
+class BenchmarkConfig(BaseModel):
+    """One comparison: of a run's configuration it takes where data lies and where work runs."""
+
+    model_config = ConfigDict(frozen=True)
+    benchmark: NasBenchConfig
+    data: NamedDataConfig
+    cluster: ClusterConfig
+
+
+def read_benchmark(composed: Mapping[str, Any]) -> BenchmarkConfig:
+    """The typed form of a composed configuration with a comparison. Raises `ConfigError` naming the first wrong key."""
+    try:
+        return BenchmarkConfig.model_validate(composed)
+    except ValidationError as error:
+        raise _wrong(error) from None
+
+
 def read_config(composed: Mapping[str, Any]) -> RunConfig:
     """The typed form of a composed configuration. Raises `ConfigError` naming the first wrong key."""
     try:
         return RunConfig.model_validate(composed)
     except ValidationError as error:
-        first = error.errors()[0]
-        # A discriminated union puts the chosen kind into the path, which is no key that a user could type.
-        parts = [str(part) for part in first["loc"]]
-        path = ".".join(parts[:1] + parts[2:] if parts[0] in ("proposer", "llm", "data") else parts)
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"configuration key {path} is unknown; remove it or correct its spelling") from None
-        raise ConfigError(
-            f"configuration key {path}: {first['msg'].lower()}, not {first['input']!r}; correct it"
-        ) from None
+        raise _wrong(error, ("proposer", "llm", "data")) from None
+
+
+def _wrong(error: ValidationError, unions: Collection[str] = ()) -> ConfigError:
+    """The first wrong key, in words. A discriminated union puts the chosen kind into the path, which is no key that a
+    user could type."""
+    first = error.errors()[0]
+    parts = [str(part) for part in first["loc"]]
+    path = ".".join(parts[:1] + parts[2:] if parts[0] in unions else parts)
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"configuration key {path} is unknown; remove it or correct its spelling")
+    return ConfigError(f"configuration key {path}: {first['msg'].lower()}, not {first['input']!r}; correct it")
 
 
 def read_llm(name: str) -> LLMConfig:

@@ -1,5 +1,5 @@
-"""The main job: `python -m automcu.launch +experiment=NAME`. Hydra composes the configuration, `automcu.run` carries it
-out.
+"""The main job: `python -m automcu.launch +experiment=NAME`. Hydra composes the configuration; `automcu.run` carries it
+out, or `automcu.bench` where it has a comparison.
 
 Exit code 0: a network was bundled; 1: the run ended without one, or its proposer gave up on the way; 2: the run could
 not be carried out; 130: interrupted. A multirun ends with the highest of its jobs' codes, and one failed job does not
@@ -28,6 +28,7 @@ _exit_codes: list[int] = []
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _job(composed: DictConfig) -> None:
+    from automcu.bench import run_benchmark
     from automcu.run import run
 
     began = time.monotonic()
@@ -40,7 +41,8 @@ def _job(composed: DictConfig) -> None:
     assert isinstance(container, dict)
     folder = Path(HydraConfig.get().runtime.output_dir)
     composed_by = list(HydraConfig.get().overrides.task)
-    code = run({str(key): value for key, value in container.items()}, composed_by, folder, began)
+    whole = {str(key): value for key, value in container.items()}
+    code = run_benchmark(whole, folder) if "benchmark" in whole else run(whole, composed_by, folder, began)
     _exit_codes.append(code)
     if code == 130:
         raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from automcu.architecture import Architecture
 from automcu.build import Judge, budget_of, gate_of, judge_of, limits_of, proposer_of, require_roles, space_of
 from automcu.build_agents import model_of, roles_asking, served_of, without_missing_model
-from automcu.config import RunConfig, read_config
+from automcu.config import RunConfig, read_benchmark, read_config
 from automcu.errors import ConfigError
 from automcu.executors.blueprint import Shared
 from automcu.llm.endpoint import Endpoint
@@ -35,7 +35,11 @@ def proposer(config: RunConfig) -> Proposer:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_builds(experiment: str) -> None:
-    config = read_config(composed(f"+experiment={experiment}"))
+    whole = composed(f"+experiment={experiment}")
+    if "benchmark" in whole:
+        assert read_benchmark(whole).benchmark.queries == 100
+        return
+    config = read_config(whole)
     space = space_of(config)
     assert space.build(space.smallest()).output
     assert budget_of(config).ram_bytes <= config.board.ram_bytes
@@ -46,7 +50,7 @@ def test_every_experiment_builds(experiment: str) -> None:
 OPTIONS = [
     (group.name, option.stem)
     for group in sorted(CONF.iterdir())
-    if group.is_dir() and group.name != "experiment"
+    if group.is_dir() and group.name not in ("experiment", "benchmark")
     for option in sorted(group.glob("*.yaml"))
 ]
 

@@ -3,8 +3,8 @@
 The population holds the last `population` candidates that were trained, whatever their rank: members die of age. A
 parent is the most accurate of `tournament` members drawn at random; its child is one neighbour of it.
 
-Until there are `tournament` members, proposals are random, and what was rejected steers them. As long as at most half
-of what is known was rejected, a random proposal is the largest (by parameters) of `DRAWN`: where most networks fit, a
+Until there are `begin` members, proposals are random, and what was rejected steers them. As long as at most half of
+what is known was rejected, a random proposal is the largest (by parameters) of `drawn`: where most networks fit, a
 tiny one wastes a training. Once more than `MOSTLY` was rejected, every other proposal repairs a near miss instead: a
 neighbour of a rejected architecture, chosen by the same tournament with the excess over the limits in place of
 accuracy. Each random ancestor's line is represented by its nearest miss only, so that the first networks that fit
@@ -30,7 +30,6 @@ from automcu.proposers.random_search import largest_random
 from automcu.proposers.starters import Starters
 from automcu.spaces.space import Space
 
-DRAWN = 3
 MOSTLY = 0.9
 STEPS = 8
 """How far to walk from a parent whose neighbours have all been tried before giving it up."""
@@ -55,7 +54,8 @@ class _Miss:
 class RegularizedEvolution:
     """Tournament selection, one-step mutation, death by age; begins with `starters` where there are any.
 
-    Raises `ConfigError` unless 1 <= tournament <= population.
+    `begin` is as many as `tournament` unless given. The algorithm as published is begin=population, drawn=1. Raises
+    `ConfigError` unless 1 <= tournament <= population.
     """
 
     name = "evolution"
@@ -67,6 +67,9 @@ class RegularizedEvolution:
         population: int = 16,
         tournament: int = 8,
         starters: Starters | None = None,
+        *,
+        begin: int | None = None,
+        drawn: int = 3,
     ) -> None:
         if not 1 <= tournament <= population:
             raise ConfigError(
@@ -77,7 +80,8 @@ class RegularizedEvolution:
         self._rng = random.Random(seed)
         self._tournament = tournament
         self._starters = starters
-        self._least_members = tournament if starters is None else 1
+        self._begin = 1 if starters is not None else begin or tournament
+        self._drawn = drawn
         self._members: deque[_Member] = deque(maxlen=population)
         self._max_misses = population
         self._misses: dict[str, _Miss] = {}
@@ -126,7 +130,7 @@ class RegularizedEvolution:
 
     def _mutant(self) -> Proposal | None:
         """A new neighbour of a parent, or None when it is too early for parents or its surroundings are used up."""
-        if len(self._members) >= self._least_members:
+        if len(self._members) >= self._begin:
             drawn = self._rng.sample(self._members, min(self._tournament, len(self._members)))
             parent = max(drawn, key=lambda member: member.accuracy).candidate
             child = self._fresh_neighbour(parent.architecture)
@@ -141,7 +145,7 @@ class RegularizedEvolution:
         return None
 
     def _chance(self) -> Proposal | None:
-        draws = DRAWN if 2 * self._rejected <= len(self._seen) else 1
+        draws = self._drawn if 2 * self._rejected <= len(self._seen) else 1
         drawn = largest_random(self._space, self._rng, self._seen, draws)
         return None if drawn is None else Proposal(drawn, "evolution:random")
 

@@ -179,10 +179,25 @@ def _features(cell: Cell) -> tuple[float, ...]:
 
 
 def cell_of(arch_str: str) -> Cell:
-    """The cell that the benchmark writes as `|skip_connect~0|+|none~0|nor_conv_3x3~1|+|...|`."""
+    """The cell that the benchmark writes as `|skip_connect~0|+|none~0|nor_conv_3x3~1|+|...|`. Raises
+    `InvalidArchitecture` for any other text."""
     edges = [edge.split("~") for node in arch_str.split("+") for edge in node.strip("|").split("|")]
-    assert [int(source) for _, source in edges] == [source for source, _ in EDGES], arch_str
-    return tuple(operation for operation, _ in edges)
+    cell = tuple(edge[0] for edge in edges)
+    if len(cell) != len(EDGES) or not set(cell) <= set(OPERATIONS) or text_of(cell) != arch_str:
+        raise InvalidArchitecture(f"{arch_str!r:.120} is no cell of NAS-Bench-201; write one such as {_EXAMPLE}")
+    return cell
+
+
+def text_of(cell: Cell) -> str:
+    """A cell as the benchmark writes it."""
+    nodes = (
+        "".join(f"|{operation}~{source}" for (source, to), operation in zip(EDGES, cell, strict=True) if to == node)
+        for node in (1, 2, 3)
+    )
+    return "|+".join(nodes) + "|"
+
+
+_EXAMPLE = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
 
 
 def computes(cell: Cell) -> bool:

@@ -1,0 +1,117 @@
+"""One comparison on NAS-Bench-201, from its composed configuration to its exit code."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automcu.errors import AutoMCUError, DataError
+from automcu.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from automcu.config import BenchmarkConfig
+    from automcu.nasbench.comparison import Piece
+
+_TELL_SECONDS = 5.0
+
+
+def run_benchmark(composed: Mapping[str, Any], folder: Path) -> int:
+    """Carry out the comparison that `composed` asks for, or what is left of it, in `folder`; returns the exit code.
+
+    What a user can do something about is printed as one sentence, and never raised.
+    """
+    try:
+        files = RunFolder(folder)
+        with files.locked():
+            _carry_out(composed, files)
+    except AutoMCUError as error:
+        print(f"automcu: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"automcu: interrupted; the same command with hydra.run.dir={folder} goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
+    from automcu.config import read_benchmark
+    from automcu.nasbench import report
+    from automcu.nasbench.comparison import Comparison, Results, runs_of, tables_in
+
+    began = time.monotonic()
+    config = read_benchmark(composed)
+    asked = config.benchmark
+    comparison = Comparison(
+        asked.methods, asked.data_sets, asked.seeds, asked.queries, asked.first_seed, asked.epochs
+    )  # fmt: skip
+    path = _table_file(config)
+    tables = tables_in(path)
+    results = Results(files, comparison)
+    missing = results.missing()
+    total = len(list(comparison.pieces()))
+    print(
+        f"NAS-Bench-201: {', '.join(asked.methods)}; {', '.join(asked.data_sets)}; {asked.seeds:,} seeds of "
+        f"{asked.queries:,} queries; {total - len(missing)} of {total} pieces are done\nRun folder: {files.path}",
+        flush=True,
+    )
+    told = time.monotonic()
+    with _pieces(config, missing, path) as pieces:
+        for count, (piece, rows) in enumerate(pieces, 1):
+            results.add(piece, rows)
+            if time.monotonic() - told > _TELL_SECONDS:
+                told = time.monotonic()
+                print(f"{told - began:.0f} s: {total - len(missing) + count} of {total} pieces", flush=True)
+    runs = runs_of(results.rows(), comparison, tables)
+    words = (
+        f"{asked.seeds:,} seeds from {asked.first_seed}, told the validation accuracy after {asked.epochs} epochs. "
+        "Test accuracy is that of the network that is best in validation so far; every proposal is a query, and "
+        "invalid ones and duplicates count. p is of Wilcoxon's signed-rank test, two-sided, paired by seeds."
+    )
+    lines = report.results(runs, comparison.queries)
+    png = report.plot(runs)
+    summary = report.markdown(lines, words)
+    files.write("summary.md", summary.encode())
+    files.write("regret.png", png)
+    files.write("report.html", report.page(lines, words, png).encode())
+    print(f"\n{summary}\n{time.monotonic() - began:.0f} s; {files.path / 'report.html'}", flush=True)
+
+
+def _table_file(config: "BenchmarkConfig") -> Path:
+    from automcu.nasbench.table import FILE
+    from automcu.training.data import data_roots
+
+    roots = data_roots(config.data.root)
+    for root in roots:
+        if (root / FILE).is_file():
+            return root / FILE
+    raise DataError(
+        f"no {FILE} in {', '.join(map(str, roots))}; put it into one of these folders, or name its folder as data.root "
+        "or in $AUTOMCU_DATA"
+    )
+
+
+@contextmanager
+def _pieces(
+    config: "BenchmarkConfig", missing: "Sequence[Piece]", path: Path
+) -> "Iterator[Iterator[tuple[Piece, pa.Table]]]":
+    from automcu.nasbench.comparison import run_piece
+
+    if config.cluster.kind == "inline" or not missing:
+        yield ((piece, run_piece(piece, path)) for piece in missing)
+        return
+    from automcu.actors import cluster
+    from automcu.actors.comparison import pieces_on_ray
+
+    if config.cluster.kind == "join":
+        cluster.join(config.cluster.address or "auto")
+    else:
+        store = config.cluster.object_store_mb * 1_000_000
+        cluster.start_local(cpus=config.cluster.cpus, gpus=0, object_store_bytes=store)
+    try:
+        yield pieces_on_ray(missing, path)
+    finally:
+        cluster.stop_local()

@@ -1,0 +1,189 @@
+"""A comparison: methods x data sets x seeds, cut into pieces that run anywhere and in any order.
+
+In the comparison's folder `settings.json` says what is compared, `parts/` holds the pieces that are done, and
+`queries.parquet` a row for each query once all are. A comparison that is started again goes on with what is missing.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from automcu.errors import ConfigError, OutputError
+from automcu.nasbench.methods import FREE
+from automcu.nasbench.search import STATUSES, search
+from automcu.nasbench.summary import Runs
+from automcu.nasbench.table import DATA_SETS, DataSet, Epochs, Table, load_tables
+from automcu.run_folder import RunFolder
+from automcu.spaces.nasbench201 import NasBench201Space
+
+PIECE_SEEDS = 25
+ROWS = "queries.parquet"
+_SETTINGS = "settings.json"
+_QUERY_BYTES = 64
+"""Of memory, while all rows are put together."""
+_CLASSES: Mapping[DataSet, int] = {"cifar10": 10, "cifar100": 100, "imagenet16_120": 120}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared: `seeds` searches, from `first_seed` on, of `queries` each. Methods are told the validation
+    accuracy after so many `epochs`; how good what they find is, is always told by that after 200.
+
+    Raises `ConfigError` for names that there are not, and for more rows than fit into the machine's memory.
+    """
+
+    methods: tuple[str, ...]
+    data_sets: tuple[DataSet, ...]
+    seeds: int
+    queries: int
+    first_seed: int = 0
+    epochs: Epochs = 200
+
+    def __post_init__(self) -> None:
+        for kind, asked, known in (("method", self.methods, FREE), ("data set", self.data_sets, DATA_SETS)):
+            unknown = [name for name in asked if name not in known]
+            if unknown or not asked or len(set(asked)) < len(asked):
+                raise ConfigError(
+                    f"{kind} {unknown[0]!r} is unknown; choose from {', '.join(known)}"
+                    if unknown
+                    else f"give each {kind} that is to be compared once, at least one; choose from {', '.join(known)}"
+                )
+        if self.seeds < 1 or self.queries < 1:
+            raise ConfigError("a comparison needs seeds >= 1 and queries >= 1; raise them")
+        needed = len(self.methods) * len(self.data_sets) * self.seeds * self.queries * _QUERY_BYTES
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > free:
+            raise ConfigError(
+                f"the rows of this comparison take about {needed / 1e9:,.0f} GB of memory, and {free / 1e9:,.1f} GB are"
+                " free; lower benchmark.seeds or benchmark.queries"
+            )
+
+    def pieces(self) -> Iterator["Piece"]:
+        """All pieces, those of a method together."""
+        last = self.first_seed + self.seeds
+        for method in self.methods:
+            for data_set in self.data_sets:
+                for seed in range(self.first_seed, last, PIECE_SEEDS):
+                    yield Piece(
+                        method, data_set, seed, min(PIECE_SEEDS, last - seed), self.queries, self.epochs
+                    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some seeds of one method on one data set."""
+
+    method: str
+    data_set: DataSet
+    first_seed: int
+    seeds: int
+    queries: int
+    epochs: Epochs
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.method}-{self.data_set}-{self.first_seed:06d}.parquet"
+
+
+@cache
+def tables_in(path: Path) -> Mapping[DataSet, Table]:
+    """The tables, read once in a process."""
+    return load_tables(path)
+
+
+def run_piece(piece: Piece, path: Path) -> pa.Table:
+    """The rows of a piece, by the tables in the file at `path`."""
+    table = tables_in(path)[piece.data_set]
+    space = NasBench201Space((32, 32, 3), _CLASSES[piece.data_set])
+    columns: dict[str, list[object]] = {name: [] for name in ("seed", "query", "place", "status", "origin")}
+    for seed in range(piece.first_seed, piece.first_seed + piece.seeds):
+        found = search(FREE[piece.method](space, seed), space, table, piece.queries, epochs=piece.epochs)
+        for number, query in enumerate(found, 1):
+            row = (seed, number, query.place, STATUSES.index(query.status), query.origin)
+            for column, value in zip(columns.values(), row, strict=True):
+                column.append(value)
+    count = len(columns["seed"])
+    places = np.array(columns["place"], np.int64)
+    scores = {
+        "validation": np.append(table.validation_200, np.nan)[places],
+        "test": np.append(table.test_200, np.nan)[places],
+        "seconds": np.append(table.seconds_200, 0.0)[places] * piece.epochs / 200,
+    }
+    return pa.table(
+        {
+            "method": pa.array([piece.method] * count).dictionary_encode(),
+            "data_set": pa.array([piece.data_set] * count).dictionary_encode(),
+            "seed": pa.array(columns["seed"], pa.int32()),
+            "query": pa.array(columns["query"], pa.int32()),
+            "place": pa.array(columns["place"], pa.int16()),
+            "status": pa.DictionaryArray.from_arrays(pa.array(columns["status"], pa.int8()), list(STATUSES)),
+            "origin": pa.array(columns["origin"], pa.string()).dictionary_encode(),
+            **{name: pa.array(values, pa.float32()) for name, values in scores.items()},
+        }
+    )
+
+
+class Results:
+    """The folder of a comparison. Raises `OutputError` where it holds another one, or the disk refuses."""
+
+    def __init__(self, folder: RunFolder, comparison: Comparison) -> None:
+        self._folder = folder
+        self._comparison = comparison
+        settings = json.dumps(asdict(comparison), indent=1).encode()
+        if not (folder.path / _SETTINGS).exists():
+            folder.write(_SETTINGS, settings)
+        elif folder.read(_SETTINGS) != settings:
+            raise OutputError(
+                f"{folder.path} holds a comparison with other settings ({_SETTINGS}); choose another folder with "
+                "hydra.run.dir=FOLDER"
+            )
+
+    def missing(self) -> list[Piece]:
+        """The pieces that are still to be run."""
+        if (self._folder.path / ROWS).exists():
+            return []
+        return [piece for piece in self._comparison.pieces() if not self._part(piece).exists()]
+
+    def add(self, piece: Piece, rows: pa.Table) -> None:
+        """Keep what a piece brought."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink, compression="zstd")
+        self._folder.write(f"parts/{piece.name}", sink.getvalue().to_pybytes())
+
+    def rows(self) -> pa.Table:
+        """All rows; puts the pieces together when they are there for the first time."""
+        target = self._folder.path / ROWS
+        if not target.exists():
+            parts = [self._part(piece) for piece in self._comparison.pieces()]
+            whole = pa.concat_tables([pq.read_table(part) for part in parts]).unify_dictionaries()
+            sink = pa.BufferOutputStream()
+            pq.write_table(whole, sink, compression="zstd")
+            self._folder.write(ROWS, sink.getvalue().to_pybytes())
+            for part in parts:
+                self._folder.remove(f"parts/{part.name}")
+        return pq.read_table(target)
+
+    def _part(self, piece: Piece) -> Path:
+        return self._folder.path / "parts" / piece.name
+
+
+def runs_of(rows: pa.Table, comparison: Comparison, tables: Mapping[DataSet, Table]) -> Sequence[Runs]:
+    """The searches in `rows`, by method and data set."""
+    methods, data_sets = (np.asarray(rows[name].to_pylist()) for name in ("method", "data_set"))
+    seeds, queries, places = (rows[name].to_numpy() for name in ("seed", "query", "place"))
+    found = []
+    for method in comparison.methods:
+        for data_set in comparison.data_sets:
+            mine = (methods == method) & (data_sets == data_set)
+            by_seed = np.full((comparison.seeds, comparison.queries), -1)
+            by_seed[seeds[mine] - comparison.first_seed, queries[mine] - 1] = places[mine]
+            found.append(Runs(method, tables[data_set], by_seed))
+    return found

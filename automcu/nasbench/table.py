@@ -1,0 +1,123 @@
+"""The table of NAS-Bench-201 (Dong and Yang 2020, arXiv:2001.00326): how each of its 15,625 cells came out of training.
+
+The file is a Parquet with a row for each cell: `arch_str`, and for each data set D the columns `D_valid_acc_12`,
+`D_valid_acc_200`, `D_test_acc_200` (percent) and `D_train_seconds_200`. `automcu bench convert` makes it from the
+benchmark's own files. Columns that mix validation with test images are never read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from automcu.errors import DataError, InvalidArchitecture
+from automcu.spaces.nasbench201 import EDGES, OPERATIONS, Cell, cell_of
+
+DataSet = Literal["cifar10", "cifar100", "imagenet16_120"]
+DATA_SETS: tuple[DataSet, ...] = get_args(DataSet)
+Epochs = Literal[12, 200]
+FILE = "nasbench201.parquet"
+_CELLS = len(OPERATIONS) ** len(EDGES)
+_FIELDS = {
+    "validation_12": "valid_acc_12",
+    "validation_200": "valid_acc_200",
+    "test_200": "test_acc_200",
+    "seconds_200": "train_seconds_200",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """One data set. Arrays are indexed by `place`; accuracies are shares, means over the benchmark's seeds.
+
+    `seconds_200` is what 200 epochs took there; other fidelities take their share of it.
+    """
+
+    data_set: DataSet
+    validation_12: np.ndarray
+    validation_200: np.ndarray
+    test_200: np.ndarray
+    seconds_200: np.ndarray
+
+    def validation(self, cell: Cell, epochs: Epochs = 200) -> float:
+        """Accuracy on the validation images after a schedule of so many epochs."""
+        return float((self.validation_12 if epochs == 12 else self.validation_200)[place(cell)])
+
+    def test(self, cell: Cell) -> float:
+        """Accuracy on the test images after 200 epochs."""
+        return float(self.test_200[place(cell)])
+
+    def seconds(self, cell: Cell, epochs: Epochs = 200) -> float:
+        """Simulated duration of a training."""
+        return float(self.seconds_200[place(cell)]) * epochs / 200
+
+    @property
+    def best_validation(self) -> float:
+        """The optimum that a search can find."""
+        return float(self.validation_200.max())
+
+    @property
+    def chosen_test(self) -> float:
+        """The test accuracy of the cell that is best in validation: what a perfect search comes to."""
+        return float(self.test_200[self.validation_200.argmax()])
+
+
+@cache
+def place(cell: Cell) -> int:
+    """Where a cell lies in the arrays of a table."""
+    return sum(OPERATIONS.index(operation) * len(OPERATIONS) ** edge for edge, operation in enumerate(cell))
+
+
+def load_tables(path: Path) -> Mapping[DataSet, Table]:
+    """The tables of all data sets, in half a second. Raises `DataError` when the file is missing, broken, lacks a
+    column or a cell, or holds what is no accuracy."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {(data_set, field): f"{data_set}_{name}" for data_set in DATA_SETS for field, name in _FIELDS.items()}
+    try:
+        missing = sorted({"arch_str", *columns.values()} - set(pq.read_schema(path).names))
+        if missing:
+            raise DataError(f"{path} lacks column {missing[0]}; convert the benchmark again with automcu bench convert")
+        read = pq.read_table(path, columns=["arch_str", *columns.values()])
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0]:.150}); name the folder that holds {FILE} "
+            "as data.root or in $AUTOMCU_DATA, or make the file with automcu bench convert"
+        ) from None
+    places = _places(path, read["arch_str"].to_pylist())
+    arrays = {key: _figures(path, name, read[name], places) for key, name in columns.items()}
+    return {
+        data_set: Table(data_set, **{field: arrays[data_set, field] for field in _FIELDS}) for data_set in DATA_SETS
+    }
+
+
+def _places(path: Path, cells: list[object]) -> np.ndarray:
+    try:
+        found = np.array([place(cell_of(str(cell))) for cell in cells])
+    except InvalidArchitecture as error:
+        raise DataError(f"{path}: {error}") from None
+    different = len(np.unique(found))
+    if not len(found) == different == _CELLS:
+        raise DataError(
+            f"{path} holds {different:,} different cells in {len(found):,} rows, not each of the {_CELLS:,} once; "
+            "convert the benchmark again with automcu bench convert"
+        )
+    return found
+
+
+def _figures(path: Path, name: str, column: object, places: np.ndarray) -> np.ndarray:
+    """The column by place: seconds as they are, percent as shares."""
+    try:
+        values = np.asarray(column.to_numpy(), np.float64)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise DataError(f"{path}: column {name} holds no numbers; convert the benchmark again") from None
+    is_share = "acc" in name
+    if not (np.isfinite(values).all() and (values >= 0).all() and (not is_share or values.max() <= 100)):
+        raise DataError(f"{path}: column {name} holds what is no accuracy or duration; convert the benchmark again")
+    found = np.empty(_CELLS)
+    found[places] = values / 100 if is_share else values
+    return found

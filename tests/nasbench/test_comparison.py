@@ -1,0 +1,122 @@
+"""Comparisons from the command line: what they leave, that they go on, and what is refused before any work."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from automcu.errors import ConfigError, OutputError
+from automcu.nasbench import comparison as module
+from automcu.nasbench.comparison import Comparison, Results, run_piece
+from automcu.run_folder import RunFolder
+from tests.nasbench.tables import DATA, REAL, needs_table
+from tests.test_launch import one_sentence, run
+
+__all__ = ["run"]
+SMALL = ("+experiment=nasbench201", "benchmark.methods=[random,local_search]", "benchmark.queries=20")
+
+
+@needs_table
+def test_a_comparison_leaves_rows_tables_and_curves(run, monkeypatch) -> None:
+    monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
+    result = run(*SMALL, "benchmark.seeds=30")
+    assert result.code == 0, result.err
+    rows = pq.read_table(result.folder / "queries.parquet")
+    assert rows.num_rows == 2 * 3 * 30 * 20
+    assert set(rows.column_names) >= {"method", "data_set", "seed", "query", "place", "status", "validation", "test"}
+    assert not list((result.folder / "parts").glob("*.parquet"))
+    summary = (result.folder / "summary.md").read_text()
+    assert summary in result.out and "| local_search | 20 | 30 |" in summary
+    assert (result.folder / "regret.png").read_bytes().startswith(b"\x89PNG")
+    # Once more: nothing is left to do, and the tables are the same.
+    before = (result.folder / "queries.parquet").stat().st_mtime_ns
+    again = run(*SMALL, "benchmark.seeds=30", folder=result.folder)
+    assert again.code == 0 and "12 of 12 pieces are done" in again.out and summary in again.out
+    assert (result.folder / "queries.parquet").stat().st_mtime_ns == before
+    one_sentence(run(*SMALL, "benchmark.seeds=31", folder=result.folder), 2, "other settings", "hydra.run.dir")
+
+
+@needs_table
+def test_an_interrupted_one_goes_on_with_what_is_missing(run, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
+    monkeypatch.setattr(module, "PIECE_SEEDS", 2)
+    whole = run(*SMALL, "benchmark.seeds=5", folder=tmp_path / "whole")
+    done: list[str] = []
+
+    def stopped(piece, path):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(piece.name)
+        return run_piece(piece, path)
+
+    monkeypatch.setattr(module, "run_piece", stopped)
+    first = run(*SMALL, "benchmark.seeds=5", folder=tmp_path / "stopped")
+    assert first.code == 130 and "goes on" in first.err
+    monkeypatch.setattr(module, "run_piece", run_piece)
+    second = run(*SMALL, "benchmark.seeds=5", folder=tmp_path / "stopped")
+    assert second.code == 0 and "4 of 18 pieces are done" in second.out
+    assert pq.read_table(tmp_path / "stopped/queries.parquet").equals(pq.read_table(whole.folder / "queries.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("benchmark.queries=0", ("benchmark.queries", "greater than 0")),
+        ("benchmark.seeds=0", ("benchmark.seeds", "greater than 0")),
+        ("benchmark.data_sets=[cifar11]", ("benchmark.data_sets", "cifar11")),
+        ("benchmark.methods=[rondom]", ("'rondom' is unknown", "local_search")),
+        ("benchmark.methods=[]", ("at least one",)),
+        ("benchmark.methods=[random,random]", ("once",)),
+        ("benchmark.epochs=90", ("benchmark.epochs", "12 or 200")),
+        ("benchmark.seeds=1000000000", ("of memory", "lower benchmark.seeds")),
+        ("+benchmark.colour=red", ("benchmark.colour is unknown",)),
+        ("data.root=/nowhere", ("nasbench201.parquet", "$AUTOMCU_DATA")),
+    ],
+)
+def test_what_cannot_be_is_told_before_any_work(run, monkeypatch, tmp_path, override, words) -> None:
+    if override.startswith("data.root"):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("AUTOMCU_DATA", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    one_sentence(run(*SMALL, override), 2, *words)
+
+
+def test_a_folder_of_another_comparison_is_left_alone(tmp_path: Path) -> None:
+    one = Comparison(("random",), ("cifar10",), 3, 10)
+    Results(RunFolder(tmp_path), one)
+    Results(RunFolder(tmp_path), one)
+    with pytest.raises(OutputError, match="other settings"):
+        Results(RunFolder(tmp_path), Comparison(("random",), ("cifar10",), 4, 10))
+    with pytest.raises(ConfigError, match="seeds >= 1"):
+        Comparison(("random",), ("cifar10",), 0, 10)
+
+
+@needs_table
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_on_ray_the_rows_are_the_same() -> None:
+    from automcu.actors.comparison import pieces_on_ray
+
+    pieces = list(Comparison(("random", "local_search"), ("cifar10",), 30, 15).pieces())
+    found = dict(pieces_on_ray(pieces, REAL))
+    assert found.keys() == set(pieces)
+    assert all(found[piece].equals(run_piece(piece, REAL)) for piece in pieces)
+
+
+@needs_table
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_table_that_a_node_cannot_read_is_told(tmp_path: Path) -> None:
+    from automcu.actors.comparison import pieces_on_ray
+    from automcu.errors import DataError
+
+    pieces = list(Comparison(("random",), ("cifar10",), 1, 1).pieces())
+    with pytest.raises(DataError, match="cannot be read"):
+        list(pieces_on_ray(pieces, tmp_path / "none.parquet"))
+
+
+def test_names_of_pieces_differ() -> None:
+    pieces = list(Comparison(("random", "evolution"), ("cifar10", "cifar100"), 60, 10, first_seed=7).pieces())
+    assert len({piece.name for piece in pieces}) == len(pieces) == 12
+    assert sum(piece.seeds for piece in pieces) == 4 * 60
+    assert min(piece.first_seed for piece in pieces) == 7

@@ -38,7 +38,7 @@ format: .venv/.ready ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 lock: .venv/.ready ## Renew requirements.lock from setup.py
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra local-llm --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra benchmark --extra dev --extra local-llm --generate-hashes \
 		--custom-compile-command 'make lock' setup.py -o requirements.lock
 
 bench: .venv/.ready ## The benchmarks, printed as rates and ratios

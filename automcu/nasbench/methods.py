@@ -10,6 +10,7 @@ from automcu.proposers.evolution import RegularizedEvolution
 from automcu.proposers.local_search import LocalSearch
 from automcu.proposers.random_search import RandomSearch
 from automcu.proposers.surrogate import SurrogateSearch
+from automcu.proposers.tpe import TPESearch
 from automcu.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201Space, computes
 
 PRIOR: Mapping[str, float] = {"nor_conv_3x3": 0.48, "nor_conv_1x1": 0.25, "skip_connect": 0.20}
@@ -48,5 +49,6 @@ FREE: Mapping[str, Callable[[NasBench201Space, int], Proposer]] = {
     # As in the benchmark's paper and its successors: ten random cells, tournaments of 3.
     "evolution": lambda space, seed: RegularizedEvolution(space, seed, 10, 3, begin=10, drawn=1),
     "surrogate": SurrogateSearch,
+    "tpe": TPESearch,
     "operation_prior": OperationPrior,
 }

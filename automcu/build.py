@@ -24,6 +24,7 @@ from automcu.config import (
     RandomConfig,
     RunConfig,
     SurrogateConfig,
+    TPEConfig,
 )
 from automcu.deploy.choice import ProverSettings, prover_for
 from automcu.deploy.deployer import Deployer
@@ -100,6 +101,10 @@ def proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) ->
             return RandomSearch(space, seed)
         case LocalSearchConfig():
             return LocalSearch(space, seed)
+        case TPEConfig():
+            from automcu.proposers.tpe import TPESearch
+
+            return TPESearch(space, seed)
         case EvolutionConfig(population=population, tournament=tournament, starters=begins):
             return RegularizedEvolution(space, seed, population, tournament, _starters_of(config, begins))
         case SurrogateConfig(starters=begins):

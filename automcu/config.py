@@ -101,6 +101,12 @@ class LocalSearchConfig(_Section):
     kind: Literal["local_search"]
 
 
+class TPEConfig(_Section):
+    """Optuna's tree-structured Parzen estimator."""
+
+    kind: Literal["tpe"]
+
+
 class EvolutionConfig(_Section):
     """Regularized evolution, with `starters` from the families of the space that are known to be good."""
 
@@ -337,6 +343,7 @@ class RunConfig(_Section):
         GivenConfig
         | RandomConfig
         | LocalSearchConfig
+        | TPEConfig
         | EvolutionConfig
         | SurrogateConfig
         | LLMProposerConfig

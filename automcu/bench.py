@@ -3,7 +3,9 @@
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,16 +40,17 @@ def run_benchmark(composed: Mapping[str, Any], folder: Path) -> int:
 
 
 def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
+    from automcu.build_agents import model_name
     from automcu.config import read_benchmark
     from automcu.nasbench import report
     from automcu.nasbench.comparison import Comparison, Results, runs_of, tables_in
+    from automcu.nasbench.methods import ASKING
 
     began = time.monotonic()
     config = read_benchmark(composed)
     asked = config.benchmark
-    comparison = Comparison(
-        asked.methods, asked.data_sets, asked.seeds, asked.queries, asked.first_seed, asked.epochs
-    )  # fmt: skip
+    model = model_name(config.llm) if any(method in ASKING for method in asked.methods) else ""
+    comparison = Comparison(**dict(asked), model=model)
     path = _table_file(config)
     tables = tables_in(path)
     results = Results(files, comparison)
@@ -55,7 +58,8 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     total = len(list(comparison.pieces()))
     print(
         f"NAS-Bench-201: {', '.join(asked.methods)}; {', '.join(asked.data_sets)}; {asked.seeds:,} seeds of "
-        f"{asked.queries:,} queries; {total - len(missing)} of {total} pieces are done\nRun folder: {files.path}",
+        f"{asked.queries:,} queries{f'; asks {model}' if model else ''}; {total - len(missing)} of {total} pieces are "
+        f"done\nRun folder: {files.path}",
         flush=True,
     )
     told = time.monotonic()
@@ -65,13 +69,16 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
             if time.monotonic() - told > _TELL_SECONDS:
                 told = time.monotonic()
                 print(f"{told - began:.0f} s: {total - len(missing) + count} of {total} pieces", flush=True)
-    runs = runs_of(results.rows(), comparison, tables)
+    rows = results.rows()
+    runs = runs_of(rows, comparison, tables)
     words = (
-        f"{asked.seeds:,} seeds from {asked.first_seed}, told the validation accuracy after {asked.epochs} epochs. "
+        f"{asked.seeds:,} seeds from {asked.first_seed}, told the validation accuracy after {asked.epochs} epochs"
+        f"{', operations renamed and data sets hidden' if asked.hidden else ''}. "
+        f"{f'{model} is asked, on {datetime.now(UTC):%Y-%m-%d}. ' if model else ''}"
         "Test accuracy is that of the network that is best in validation so far; every proposal is a query, and "
         "invalid ones and duplicates count. p is of Wilcoxon's signed-rank test, two-sided, paired by seeds."
     )
-    lines = report.results(runs, comparison.queries)
+    lines = [*report.results(runs, comparison.queries), report.proposals(rows)]
     png = report.plot(runs)
     summary = report.markdown(lines, words)
     files.write("summary.md", summary.encode())
@@ -98,10 +105,28 @@ def _table_file(config: "BenchmarkConfig") -> Path:
 def _pieces(
     config: "BenchmarkConfig", missing: "Sequence[Piece]", path: Path
 ) -> "Iterator[Iterator[tuple[Piece, pa.Table]]]":
+    """What each missing piece brings: first those of code alone, on the cluster, then those that ask a model, one after
+    the other, so that caps on tokens and money hold for all of them together."""
+    from automcu.build_agents import metered_models
+    from automcu.nasbench.comparison import run_piece
+    from automcu.nasbench.methods import ASKING
+
+    free = [piece for piece in missing if piece.method not in ASKING]
+    asking = [piece for piece in missing if piece.method in ASKING]
+    with ExitStack() as stack:
+        models = stack.enter_context(metered_models(config.llm, config.budget)) if asking else None
+        by_code = stack.enter_context(_by_code(config, free, path))
+        yield chain(by_code, ((piece, run_piece(piece, path, models)) for piece in asking))
+
+
+@contextmanager
+def _by_code(
+    config: "BenchmarkConfig", pieces: "Sequence[Piece]", path: Path
+) -> "Iterator[Iterator[tuple[Piece, pa.Table]]]":
     from automcu.nasbench.comparison import run_piece
 
-    if config.cluster.kind == "inline" or not missing:
-        yield ((piece, run_piece(piece, path)) for piece in missing)
+    if config.cluster.kind == "inline" or not pieces:
+        yield ((piece, run_piece(piece, path)) for piece in pieces)
         return
     from automcu.actors import cluster
     from automcu.actors.comparison import pieces_on_ray
@@ -112,6 +137,6 @@ def _pieces(
         store = config.cluster.object_store_mb * 1_000_000
         cluster.start_local(cpus=config.cluster.cpus, gpus=0, object_store_bytes=store)
     try:
-        yield pieces_on_ray(missing, path)
+        yield pieces_on_ray(pieces, path)
     finally:
         cluster.stop_local()

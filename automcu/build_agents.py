@@ -1,6 +1,6 @@
 """From a typed configuration to agent roles and the language models behind them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import inf
@@ -10,6 +10,7 @@ from automcu.agents.supervisor import SupervisorAgent
 from automcu.agents.training import TrainingAgent
 from automcu.config import (
     AdvisorConfig,
+    BudgetConfig,
     EvolutionConfig,
     HybridConfig,
     LiteLLMConfig,
@@ -153,6 +154,26 @@ def intake_with(llm: LLMConfig) -> Iterator[Intake]:
         yield Intake(Conversation("intake", model, Transcript(0), max_tokens=_INTAKE_TOKENS))
 
 
+@contextmanager
+def metered_models(llm: LLMConfig, budget: BudgetConfig) -> Iterator[Callable[[int], LLM]]:
+    """A model for each seed, all of them within the caps of `budget`; one on this machine is served while the context
+    lasts. Raises `ConfigError` when there can be none."""
+    with ExitStack() as stack:
+        endpoint = None
+        if isinstance(llm, LocalConfig):
+            endpoint = stack.enter_context(serve_local(_local(llm), on_ray=False))
+        meter = _meter(llm, budget)
+        _llm_of(llm, "proposal", 0, endpoint, inf)  # what is wrong with it is better told now
+        yield lambda seed: Metered(_llm_of(llm, "proposal", seed, endpoint, inf), meter)
+
+
+def model_name(llm: LLMConfig) -> str:
+    """What the model is called in reports; that of `local` with its quantization."""
+    if isinstance(llm, LocalConfig):
+        return _local(llm).require().stem
+    return getattr(llm, "model", llm.kind)
+
+
 def less_spent(config: RunConfig, past: Past) -> RunConfig:
     """The configuration of what is left of a resumed run: its caps less what was used before."""
     exchanges = [outcome.exchange for _, outcome in past if isinstance(outcome, Exchanged)]
@@ -167,12 +188,16 @@ def less_spent(config: RunConfig, past: Past) -> RunConfig:
 
 def meter_of(config: RunConfig) -> Meter:
     """What the models of all roles may use: the caps of the budget, and the limits per minute of the run's model."""
-    limits = config.llm if isinstance(config.llm, LiteLLMConfig) else None
+    return _meter(config.llm, config.budget)
+
+
+def _meter(llm: LLMConfig, budget: BudgetConfig) -> Meter:
+    limits = llm if isinstance(llm, LiteLLMConfig) else None
     return Meter(
         requests_per_minute=limits.requests_per_minute if limits else None,
         tokens_per_minute=limits.tokens_per_minute if limits else None,
-        tokens=config.budget.tokens,
-        usd=config.budget.usd,
+        tokens=budget.tokens,
+        usd=budget.usd,
     )
 
 

@@ -370,15 +370,19 @@ class NasBenchConfig(_Section):
     first_seed: NonNegativeInt
     queries: PositiveInt
     epochs: Epochs
+    hidden: bool
 
 
 class BenchmarkConfig(BaseModel):
-    """One comparison: of a run's configuration it takes where data lies and where work runs."""
+    """One comparison: of a run's configuration it takes where data lies and where work runs, the language model for
+    methods that ask one, and the caps on its tokens and dollars."""
 
     model_config = ConfigDict(frozen=True)
     benchmark: NasBenchConfig
     data: NamedDataConfig
     cluster: ClusterConfig
+    llm: LLMConfig
+    budget: BudgetConfig
 
 
 def read_benchmark(composed: Mapping[str, Any]) -> BenchmarkConfig:

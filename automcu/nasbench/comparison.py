@@ -6,7 +6,7 @@ In the comparison's folder `settings.json` says what is compared, `parts/` holds
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,25 +16,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from automcu.errors import ConfigError, OutputError
-from automcu.nasbench.methods import FREE
+from automcu.llm.client import LLM
+from automcu.nasbench.methods import ASKING, FREE, METHODS
 from automcu.nasbench.search import STATUSES, search
+from automcu.nasbench.setting import Setting, setting
 from automcu.nasbench.summary import Runs
 from automcu.nasbench.table import DATA_SETS, DataSet, Epochs, Table, load_tables
+from automcu.proposal import Proposer
 from automcu.run_folder import RunFolder
-from automcu.spaces.nasbench201 import NasBench201Space
 
 PIECE_SEEDS = 25
 ROWS = "queries.parquet"
 _SETTINGS = "settings.json"
 _QUERY_BYTES = 64
 """Of memory, while all rows are put together."""
-_CLASSES: Mapping[DataSet, int] = {"cifar10": 10, "cifar100": 100, "imagenet16_120": 120}
+_ASKED = {
+    "calls": pa.int32(),
+    "tokens_in": pa.int32(),
+    "tokens_cached": pa.int32(),
+    "tokens_out": pa.int32(),
+    "usd": pa.float64(),
+    "seconds": pa.float32(),
+}
+"""Columns of what was asked of a language model, as in `automcu.nasbench.search.Asked`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What is compared: `seeds` searches, from `first_seed` on, of `queries` each. Methods are told the validation
-    accuracy after so many `epochs`; how good what they find is, is always told by that after 200.
+    accuracy after so many `epochs`; how good what they find is, is always told by that after 200. `hidden` is as in
+    `automcu.nasbench.setting`; `model` says which language model is asked, empty for none.
 
     Raises `ConfigError` for names that there are not, and for more rows than fit into the machine's memory.
     """
@@ -45,9 +56,11 @@ class Comparison:
     queries: int
     first_seed: int = 0
     epochs: Epochs = 200
+    hidden: bool = False
+    model: str = ""
 
     def __post_init__(self) -> None:
-        for kind, asked, known in (("method", self.methods, FREE), ("data set", self.data_sets, DATA_SETS)):
+        for kind, asked, known in (("method", self.methods, METHODS), ("data set", self.data_sets, DATA_SETS)):
             unknown = [name for name in asked if name not in known]
             if unknown or not asked or len(set(asked)) < len(asked):
                 raise ConfigError(
@@ -69,11 +82,11 @@ class Comparison:
         """All pieces, those of a method together."""
         last = self.first_seed + self.seeds
         for method in self.methods:
+            size = 1 if method in ASKING else PIECE_SEEDS
             for data_set in self.data_sets:
-                for seed in range(self.first_seed, last, PIECE_SEEDS):
-                    yield Piece(
-                        method, data_set, seed, min(PIECE_SEEDS, last - seed), self.queries, self.epochs
-                    )  # fmt: skip
+                for seed in range(self.first_seed, last, size):
+                    seeds = min(size, last - seed)
+                    yield Piece(method, data_set, seed, seeds, self.queries, self.epochs, self.hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,7 @@ class Piece:
     seeds: int
     queries: int
     epochs: Epochs
+    hidden: bool
 
     @property
     def name(self) -> str:
@@ -99,15 +113,20 @@ def tables_in(path: Path) -> Mapping[DataSet, Table]:
     return load_tables(path)
 
 
-def run_piece(piece: Piece, path: Path) -> pa.Table:
-    """The rows of a piece, by the tables in the file at `path`."""
+Models = Callable[[int], LLM]
+"""A language model for each seed."""
+
+
+def run_piece(piece: Piece, path: Path, models: Models | None = None) -> pa.Table:
+    """The rows of a piece, by the tables in the file at `path`. `models` are for methods that ask one."""
     table = tables_in(path)[piece.data_set]
-    space = NasBench201Space((32, 32, 3), _CLASSES[piece.data_set])
-    columns: dict[str, list[object]] = {name: [] for name in ("seed", "query", "place", "status", "origin")}
+    columns: dict[str, list[object]] = {name: [] for name in ("seed", "query", "place", "status", "origin", *_ASKED)}
     for seed in range(piece.first_seed, piece.first_seed + piece.seeds):
-        found = search(FREE[piece.method](space, seed), space, table, piece.queries, epochs=piece.epochs)
-        for number, query in enumerate(found, 1):
-            row = (seed, number, query.place, STATUSES.index(query.status), query.origin)
+        shown = setting(piece.data_set, seed, hidden=piece.hidden)
+        proposer = _proposer(piece.method, shown, seed, models)
+        for number, query in enumerate(search(proposer, shown.space, table, piece.queries, epochs=piece.epochs), 1):
+            asked = (getattr(query.asked, name) for name in _ASKED)
+            row = (seed, number, query.place, STATUSES.index(query.status), query.origin, *asked)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
     count = len(columns["seed"])
@@ -115,7 +134,7 @@ def run_piece(piece: Piece, path: Path) -> pa.Table:
     scores = {
         "validation": np.append(table.validation_200, np.nan)[places],
         "test": np.append(table.test_200, np.nan)[places],
-        "seconds": np.append(table.seconds_200, 0.0)[places] * piece.epochs / 200,
+        "training_seconds": np.append(table.seconds_200, 0.0)[places] * piece.epochs / 200,
     }
     return pa.table(
         {
@@ -127,8 +146,16 @@ def run_piece(piece: Piece, path: Path) -> pa.Table:
             "status": pa.DictionaryArray.from_arrays(pa.array(columns["status"], pa.int8()), list(STATUSES)),
             "origin": pa.array(columns["origin"], pa.string()).dictionary_encode(),
             **{name: pa.array(values, pa.float32()) for name, values in scores.items()},
+            **{name: pa.array(columns[name], kind) for name, kind in _ASKED.items()},
         }
     )
+
+
+def _proposer(method: str, shown: Setting, seed: int, models: Models | None) -> Proposer:
+    if method in FREE:
+        return FREE[method](shown.space, seed)
+    assert models is not None  # who starts a comparison has seen to it
+    return ASKING[method](shown, seed, models(seed))
 
 
 class Results:

@@ -1,18 +1,36 @@
-"""The methods that are compared, by name. Those without a language model are free: a thousand searches take minutes."""
+"""The methods that are compared, by name: those of code alone, and those that ask a language model."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
+from automcu.architecture import Architecture
+from automcu.board import Budget
+from automcu.feasibility.planner_tier import PlannerTier
 from automcu.finished import Finished
+from automcu.graph.lowering import lower
+from automcu.llm.client import LLM
+from automcu.llm.conversation import Conversation, Transcript
 from automcu.messages import RoundPlan
+from automcu.nasbench.setting import Setting
 from automcu.proposal import Proposal, ProposalItem, Proposer
 from automcu.proposers.evolution import RegularizedEvolution
+from automcu.proposers.genius import MEMORY_CHARS, GeniusProposer
+from automcu.proposers.hybrid import HybridProposer
+from automcu.proposers.llm import LLMProposer
 from automcu.proposers.local_search import LocalSearch
 from automcu.proposers.random_search import RandomSearch
 from automcu.proposers.surrogate import SurrogateSearch
 from automcu.proposers.tpe import TPESearch
+from automcu.results import FeasibilityReport
 from automcu.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201Space, computes
 
+WARM_START = 10
+_REPLY_TOKENS = 1_024
+_NO_BOARD = "any"
+_NO_LIMIT = Budget(512 * 1024, 2 * 1024 * 1024, None)
+"""Every cell of NAS-Bench-201 fits: only accuracy is searched."""
 PRIOR: Mapping[str, float] = {"nor_conv_3x3": 0.48, "nor_conv_1x1": 0.25, "skip_connect": 0.20}
 """Shares of operations that someone who knows such tables would draw; the others have the rest."""
 
@@ -52,3 +70,38 @@ FREE: Mapping[str, Callable[[NasBench201Space, int], Proposer]] = {
     "tpe": TPESearch,
     "operation_prior": OperationPrior,
 }
+"""Of code alone: a thousand searches take minutes."""
+
+Asking = Callable[[Setting, int, LLM], Proposer]
+
+
+def _genius(setting: Setting, seed: int, llm: LLM) -> Proposer:
+    return GeniusProposer(setting.space, _conversation(llm, MEMORY_CHARS), setting.task)
+
+
+def _llm(setting: Setting, seed: int, llm: LLM) -> Proposer:
+    """AutoMCU's own prompt and memory, whole cells."""
+    given = setting.space, _conversation(llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
+    return LLMProposer(*given, None, mode="architecture", cost=partial(_cost, setting))
+
+
+def _hybrid(setting: Setting, seed: int, llm: LLM) -> Proposer:
+    """The model gives the first cells, local search goes on from the best of them."""
+    given = setting.space, _conversation(llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
+    code = LocalSearch(setting.space, seed)
+    cost = partial(_cost, setting)
+    return HybridProposer(*given, code, mode="architecture", cost=cost, warm_start=WARM_START, patience=10**9)
+
+
+ASKING: Mapping[str, Asking] = {"genius": _genius, "llm": _llm, "hybrid": _hybrid}
+"""Those that ask a language model."""
+
+METHODS = (*FREE, *ASKING)
+
+
+def _conversation(llm: LLM, memory_chars: int) -> Conversation:
+    return Conversation("proposal", llm, Transcript(memory_chars), max_tokens=_REPLY_TOKENS)
+
+
+def _cost(setting: Setting, architecture: Architecture) -> FeasibilityReport:
+    return PlannerTier().report(lower(setting.space.build(architecture)), Path)  # no file is asked for

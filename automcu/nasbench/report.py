@@ -6,7 +6,9 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
+from automcu.nasbench.search import STATUSES
 from automcu.nasbench.summary import CONTROLS, SHARES_OF_OPTIMUM, Row, Runs, reached, summary
 
 CHECKPOINTS = (10, 20, 30, 50, 100, 200, 500, 1000)
@@ -16,6 +18,14 @@ table{{border-collapse:collapse;margin:1em 0}}th,td{{padding:.2em .8em;text-alig
 th:first-child,td:first-child{{text-align:left}}img{{max-width:100%}}</style>
 <h1>{title}</h1><p>{told}</p><img alt="regret by queries" src="data:image/png;base64,{png}">{tables}</html>
 """
+_ASKED = {
+    "calls": "calls",
+    "tokens in": "tokens_in",
+    "of them cached": "tokens_cached",
+    "tokens out": "tokens_out",
+    "USD": "usd",
+    "seconds": "seconds",
+}
 Lines = Sequence[Sequence[str]]
 
 
@@ -34,6 +44,24 @@ def results(runs: Sequence[Runs], queries: int) -> Sequence[tuple[str, Lines]]:
             [method, data_set, *(f"{one} ({part:.0%})" for one, (_, _, part) in zip(told, shares, strict=True))]
         )
     return [*found, ("Queries until the best so far is so much of the optimum: median (share of the seeds)", reaching)]
+
+
+def proposals(rows: pa.Table) -> tuple[str, Lines]:
+    """What was proposed, and what was asked of language models for it, by method and data set: shares of the queries,
+    and means over the searches. `rows` are those of `automcu.nasbench.comparison.run_piece`."""
+    heading = ["method", "data set", *(f"{status} %" for status in STATUSES), *_ASKED]
+    lines = [heading]
+    methods, data_sets, statuses = (np.asarray(rows[name].to_pylist()) for name in ("method", "data_set", "status"))
+    figures = {name: rows[name].to_numpy() for name in ("seed", "calls", *_ASKED.values())}
+    for method in dict.fromkeys(methods.tolist()):
+        for data_set in dict.fromkeys(data_sets.tolist()):
+            mine = (methods == method) & (data_sets == data_set)
+            searches = len(np.unique(figures["seed"][mine]))
+            asked = [figures[name][mine].sum() / searches for name in _ASKED.values()]
+            told = ["unknown" if np.isnan(one) else f"{one:,.4g}" for one in asked]
+            shares = [f"{100 * np.mean(statuses[mine] == status):.1f}" for status in STATUSES]
+            lines.append([method, data_set, *shares, *(told if figures["calls"][mine].any() else [""] * len(told))])
+    return "Proposals; calls, tokens, dollars and seconds of a language model are means of a search", lines
 
 
 def _line(row: Row) -> list[str]:

@@ -2,18 +2,21 @@
 
 Everything that is proposed counts as a query, whatever becomes of it: a network that was proposed before, or is the
 same as one of them (`isomorphism`), and what is no network at all. What a method is told is validation accuracy; test
-accuracy is only written down.
+accuracy is only written down. A language model that gives nothing new any more ends the search.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from automcu.architecture import Architecture, Candidate
+from automcu.errors import LLMError
+from automcu.exchange import Exchange
 from automcu.finished import Evaluated, Finished
+from automcu.llm.client import EndsTheRun
 from automcu.nasbench.isomorphism import canonical
 from automcu.nasbench.table import Epochs, Table, place
-from automcu.proposal import InvalidProposal, Proposal, Proposer
+from automcu.proposal import InvalidProposal, Proposal, ProposalItem, Proposer
 from automcu.results import EpochPoint, Evaluation, FeasibilityReport, TrialResult
 from automcu.spaces.nasbench201 import NasBench201Space
 
@@ -24,12 +27,40 @@ _UNJUDGED = FeasibilityReport("", 0, 0, 0, 0, 0, "", "", "", "none", "", "", "",
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of a language model in the round that a query is the first of: calls, tokens (`cached` are of those
+    in), dollars (None where a price is unknown), seconds."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_cached: int = 0
+    tokens_out: int = 0
+    usd: float | None = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, exchange: Exchange) -> "Asked":
+        return Asked(
+            self.calls + 1,
+            self.tokens_in + exchange.tokens_in,
+            self.tokens_cached + exchange.tokens_cached,
+            self.tokens_out + exchange.tokens_out,
+            None if self.usd is None or exchange.usd is None else self.usd + exchange.usd,
+            self.seconds + exchange.seconds,
+        )
+
+
+_NOTHING = Asked()
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """One proposal: where its cell lies in the table (-1 where it is none), and what became of it."""
+    """One proposal: where its cell lies in the table (-1 where it is none), what became of it, how it came about (or
+    why it is none), and what it took."""
 
     place: int
     status: Status
     origin: str
+    asked: Asked = _NOTHING
 
 
 def search(
@@ -42,17 +73,20 @@ def search(
     report: Callable[[Architecture], FeasibilityReport] = lambda architecture: _UNJUDGED,
 ) -> Iterator[Query]:
     """The first `queries` proposals; fewer where the proposer has no more. `report` is what proposers that look at
-    costs are told of a network."""
-    asked, fruitless = 0, 0
+    costs are told of a network. Raises what ends the run (`EndsTheRun`), and `LLMError` when a model fails before it
+    has given anything at all."""
+    asked, fruitless, talk = 0, 0, _NOTHING
     architectures: set[Architecture] = set()
     networks: set[str] = set()
     while asked < queries and fruitless < _FRUITLESS_ROUNDS:
-        before = asked
+        found: list[Query] = []
         news: list[Finished] = []
-        for item in proposer.propose(1):
+        over = False
+        for item in _until_it_gives_up(proposer, first=not asked):
             match item:
-                case Proposal(architecture, origin) if asked < queries:
-                    asked += 1
+                case Exchange():
+                    talk = talk + item
+                case Proposal(architecture, origin) if asked + len(found) < queries:
                     cell = space.cell(architecture)
                     network = canonical(cell)
                     if architecture in architectures:
@@ -61,16 +95,39 @@ def search(
                         status = "isomorphic" if network in networks else "new"
                         architectures.add(architecture)
                         networks.add(network)
-                        candidate = Candidate(asked, architecture, origin)
+                        candidate = Candidate(asked + len(found) + 1, architecture, origin)
                         news.append(_scored(candidate, table.validation(cell, epochs), report(architecture)))
-                    yield Query(place(cell), status, origin)
-                case InvalidProposal() if asked < queries:
-                    asked += 1
-                    yield Query(-1, "invalid", proposer.name)
+                    found.append(Query(place(cell), status, origin))
+                case InvalidProposal(_, reason) if asked + len(found) < queries:
+                    found.append(Query(-1, "invalid", f"{proposer.name}: {reason}"))
+                case _GaveUp():
+                    over = True
                 case _:
                     pass
-        fruitless = fruitless + 1 if asked == before else 0
+        if found:
+            yield replace(found[0], asked=talk)
+            yield from found[1:]
+            talk = _NOTHING
+        if over:
+            return
+        asked += len(found)
+        fruitless = 0 if found else fruitless + 1
         proposer.observe(news)
+
+
+class _GaveUp:
+    """A proposer's model failed for good."""
+
+
+def _until_it_gives_up(proposer: Proposer, *, first: bool) -> Iterator[ProposalItem | _GaveUp]:
+    try:
+        yield from proposer.propose(1)
+    except EndsTheRun:
+        raise
+    except LLMError:
+        if first:
+            raise
+        yield _GaveUp()
 
 
 def _scored(candidate: Candidate, accuracy: float, report: FeasibilityReport) -> Evaluated:

@@ -1,5 +1,7 @@
 """Comparisons from the command line: what they leave, that they go on, and what is refused before any work."""
 
+import json
+import random
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,6 +10,7 @@ import pytest
 from automcu.errors import ConfigError, OutputError
 from automcu.nasbench import comparison as module
 from automcu.nasbench.comparison import Comparison, Results, run_piece
+from automcu.nasbench.setting import setting
 from automcu.run_folder import RunFolder
 from tests.nasbench.tables import DATA, REAL, needs_table
 from tests.test_launch import one_sentence, run
@@ -120,3 +123,56 @@ def test_names_of_pieces_differ() -> None:
     assert len({piece.name for piece in pieces}) == len(pieces) == 12
     assert sum(piece.seeds for piece in pieces) == 4 * 60
     assert min(piece.first_seed for piece in pieces) == 7
+
+
+@needs_table
+def test_methods_that_ask_a_model_are_compared_and_what_they_used_is_told(run, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
+    shown = setting("cifar100", 0, hidden=False).space
+    cells = [json.loads(shown.random(random.Random(seed)).text) for seed in range(8)]
+    replies = [json.dumps({"reason": "r", "network": cell, "proposals": [cell]}) for cell in [*cells, cells[0]]]
+    script = tmp_path / "replies.json"
+    script.write_text(json.dumps([*replies, "no idea", *replies[:2]]))
+    result = run(
+        "+experiment=nasbench201", "benchmark.methods=[genius,llm,hybrid,random]", "benchmark.data_sets=[cifar100]",
+        "benchmark.seeds=2", "benchmark.queries=12", "llm=scripted", f"llm.replies={script}",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "asks scripted" in result.out
+    rows = pq.read_table(result.folder / "queries.parquet").to_pylist()
+    genius = [row for row in rows if row["method"] == "genius" and row["seed"] == 0]
+    assert {row["status"] for row in genius[:8]} <= {"new", "isomorphic"}
+    assert [row["status"] for row in genius[8:]] == ["duplicate", "invalid", "duplicate", "duplicate"]
+    assert [row["calls"] for row in genius] == [1] * 12
+    hybrid = [row["origin"] for row in rows if row["method"] == "hybrid" and row["seed"] == 1]
+    assert hybrid[0] == "llm" and hybrid[-1].startswith("local_search") and len(hybrid) == 12
+    assert "| genius | cifar100 |" in result.out and "| unknown |" in result.out
+    page = (result.folder / "report.html").read_text()
+    assert "scripted is asked, on 20" in page
+
+
+@needs_table
+def test_a_model_that_fails_at_once_is_told_and_what_was_done_stays(run, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
+    script = tmp_path / "replies.json"
+    script.write_text("[]")
+    asked = ("+experiment=nasbench201", "benchmark.methods=[random,genius]", "benchmark.data_sets=[cifar10]",
+             "benchmark.seeds=2", "benchmark.queries=5", "llm=scripted", f"llm.replies={script}")  # fmt: skip
+    result = run(*asked)
+    assert result.code == 2 and "replies are used up" in result.err
+    assert [part.name for part in (result.folder / "parts").glob("*")] == ["random-cifar10-000000.parquet"]
+
+
+def test_a_method_that_asks_needs_a_model(run, monkeypatch) -> None:
+    monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
+    if REAL.exists():
+        one_sentence(run(*SMALL, "benchmark.methods=[genius]"), 2, "needs a language model", "llm=local")
+
+
+def test_hidden_the_names_say_nothing_and_differ_between_seeds() -> None:
+    names = [setting("cifar100", seed, hidden=True).space.names for seed in range(20)]
+    assert len(set(names)) > 15
+    shown = setting("imagenet16_120", 3, hidden=True)
+    told = f"{shown.task} {shown.space.describe()} {shown.space.json_schema}".lower()
+    assert not [word for word in ("cifar", "imagenet", "nas-bench", "conv", "skip", "pool", "none") if word in told]
+    assert shown.space.input_shape == (16, 16, 3)

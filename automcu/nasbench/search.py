@@ -28,8 +28,8 @@ _UNJUDGED = FeasibilityReport("", 0, 0, 0, 0, 0, "", "", "", "none", "", "", "",
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked of a language model in the round that a query is the first of: calls, tokens (`cached` are of those
-    in), dollars (None where a price is unknown), seconds."""
+    """What was asked of a language model in the round that a query is the first of: calls, tokens (`cached` are part of
+    those in), dollars (None where a price is unknown), seconds."""
 
     calls: int = 0
     tokens_in: int = 0

@@ -1,8 +1,8 @@
 """The table of NAS-Bench-201 (Dong and Yang 2020, arXiv:2001.00326): how each of its 15,625 cells came out of training.
 
 The file is a Parquet with a row for each cell: `arch_str`, and for each data set D the columns `D_valid_acc_12`,
-`D_valid_acc_200`, `D_test_acc_200` (percent) and `D_train_seconds_200`. `automcu bench convert` makes it from the
-benchmark's own files. Columns that mix validation with test images are never read.
+`D_valid_acc_200`, `D_test_acc_200` (percent) and `D_train_seconds_200`. Columns that mix validation with test images
+are never read.
 """
 
 from collections.abc import Mapping
@@ -81,12 +81,12 @@ def load_tables(path: Path) -> Mapping[DataSet, Table]:
     try:
         missing = sorted({"arch_str", *columns.values()} - set(pq.read_schema(path).names))
         if missing:
-            raise DataError(f"{path} lacks column {missing[0]}; convert the benchmark again with automcu bench convert")
+            raise DataError(f"{path} lacks column {missing[0]}; get the file again from its source")
         read = pq.read_table(path, columns=["arch_str", *columns.values()])
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read as Parquet ({str(error).splitlines()[0]:.150}); name the folder that holds {FILE} "
-            "as data.root or in $AUTOMCU_DATA, or make the file with automcu bench convert"
+            "as data.root or in $AUTOMCU_DATA"
         ) from None
     places = _places(path, read["arch_str"].to_pylist())
     arrays = {key: _figures(path, name, read[name], places) for key, name in columns.items()}
@@ -104,7 +104,7 @@ def _places(path: Path, cells: list[object]) -> np.ndarray:
     if not len(found) == different == _CELLS:
         raise DataError(
             f"{path} holds {different:,} different cells in {len(found):,} rows, not each of the {_CELLS:,} once; "
-            "convert the benchmark again with automcu bench convert"
+            "get the file again from its source"
         )
     return found
 
@@ -114,10 +114,12 @@ def _figures(path: Path, name: str, column: object, places: np.ndarray) -> np.nd
     try:
         values = np.asarray(column.to_numpy(), np.float64)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        raise DataError(f"{path}: column {name} holds no numbers; convert the benchmark again") from None
+        raise DataError(f"{path}: column {name} holds no numbers; get the file again from its source") from None
     is_share = "acc" in name
     if not (np.isfinite(values).all() and (values >= 0).all() and (not is_share or values.max() <= 100)):
-        raise DataError(f"{path}: column {name} holds what is no accuracy or duration; convert the benchmark again")
+        raise DataError(
+            f"{path}: column {name} holds what is no accuracy or duration; get the file again from its source"
+        )
     found = np.empty(_CELLS)
     found[places] = values / 100 if is_share else values
     return found

@@ -47,7 +47,7 @@ class Comparison:
     accuracy after so many `epochs`; how good what they find is, is always told by that after 200. `hidden` is as in
     `automcu.nasbench.setting`; `model` says which language model is asked, empty for none.
 
-    Raises `ConfigError` for names that there are not, and for more rows than fit into the machine's memory.
+    Raises `ConfigError` for names that there are not, and for more rows than fit into half of the machine's memory.
     """
 
     methods: tuple[str, ...]
@@ -71,11 +71,11 @@ class Comparison:
         if self.seeds < 1 or self.queries < 1:
             raise ConfigError("a comparison needs seeds >= 1 and queries >= 1; raise them")
         needed = len(self.methods) * len(self.data_sets) * self.seeds * self.queries * _QUERY_BYTES
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if needed > free:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > memory / 2:
             raise ConfigError(
-                f"the rows of this comparison take about {needed / 1e9:,.0f} GB of memory, and {free / 1e9:,.1f} GB are"
-                " free; lower benchmark.seeds or benchmark.queries"
+                f"the rows of this comparison take about {needed / 1e9:,.0f} GB of the machine's {memory / 1e9:,.0f} GB "
+                "of memory; lower benchmark.seeds or benchmark.queries"
             )
 
     def pieces(self) -> Iterator["Piece"]:

@@ -28,6 +28,7 @@ from automcu.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201Space, comp
 
 WARM_START = 10
 _REPLY_TOKENS = 1_024
+_DRAWS = 1_000
 _NO_BOARD = "any"
 _NO_LIMIT = Budget(512 * 1024, 2 * 1024 * 1024, None)
 """Every cell of NAS-Bench-201 fits: only accuracy is searched."""
@@ -49,11 +50,12 @@ class OperationPrior:
         self._seen: set[tuple[str, ...]] = set()
 
     def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
-        """Up to `count` cells that it has not proposed before."""
+        """Up to `count` cells that it has not proposed before, none once they have become too rare."""
         for _ in range(count):
-            cell = tuple(self._rng.choices(OPERATIONS, self._weights, k=len(EDGES)))
-            while cell in self._seen or not computes(cell):
-                cell = tuple(self._rng.choices(OPERATIONS, self._weights, k=len(EDGES)))
+            drawn = (tuple(self._rng.choices(OPERATIONS, self._weights, k=len(EDGES))) for _ in range(_DRAWS))
+            cell = next((cell for cell in drawn if cell not in self._seen and computes(cell)), None)
+            if cell is None:
+                return
             self._seen.add(cell)
             yield Proposal(self._space.architecture(cell), self.name)
 

@@ -74,7 +74,7 @@ class Comparison:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > memory / 2:
             raise ConfigError(
-                f"the rows of this comparison take about {needed / 1e9:,.0f} GB of the machine's {memory / 1e9:,.0f} GB "
+                f"the rows of this comparison take about {needed / 1e9:,.0f} GB of a machine's {memory / 1e9:,.0f} GB "
                 "of memory; lower benchmark.seeds or benchmark.queries"
             )
 

@@ -179,6 +179,19 @@ def _parser() -> ArgumentParser:
     resume.add_argument("run_folder", metavar="RUN", type=Path, help="the folder of the run")
     resume.set_defaults(run=_resume)
 
+    bench = commands.add_parser("bench", help="compare runs", description="Compare runs.", allow_abbrev=False)
+    leaderboard = bench.add_subparsers(required=True, metavar="WHAT").add_parser(
+        "leaderboard",
+        help="runs side by side, by who proposed and which model was asked",
+        description="What the runs below a folder, such as that of a multirun, came to: accuracy, how many proposals "
+        "were valid and fit, tokens, dollars, seconds. Runs that failed are counted and named. See "
+        "docs/comparisons.md.",
+        allow_abbrev=False,
+    )
+    leaderboard.add_argument("folder", metavar="DIR", type=Path, help="a folder with run folders below it")
+    leaderboard.add_argument("--json", action="store_true", help="print one JSON object")
+    leaderboard.set_defaults(run=_leaderboard)
+
     boards = commands.add_parser("boards", help="list the boards", description="List the boards.", allow_abbrev=False)
     boards.add_argument("--json", action="store_true", help="print a JSON list")
     boards.set_defaults(run=_boards)
@@ -416,6 +429,13 @@ def _resume(asked: Namespace) -> tuple[int, Iterable[str]]:
     from automcu.run import resume
 
     return resume(asked.run_folder.absolute()), ()
+
+
+def _leaderboard(asked: Namespace) -> tuple[int, Iterable[str]]:
+    from automcu.report.leaderboard import as_json, as_markdown, entries
+
+    found = entries(asked.folder)
+    return 0, (as_json(found) if asked.json else as_markdown(found)).splitlines()
 
 
 def _boards(asked: Namespace) -> tuple[int, Iterable[str]]:

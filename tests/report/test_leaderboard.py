@@ -1,0 +1,77 @@
+"""Runs side by side, from the folders that real runs leave."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from automcu.cli import main
+from automcu.report.leaderboard import entries, leaderboard
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small runs as a multirun leaves them: evolution, a model whose replies are half valid, one that fails."""
+    folder = tmp_path_factory.mktemp("sweep")
+    script = folder / "replies.json"
+    cell = {"stages": [{"block": "conv", "channels": 8, "kernel": 3, "stride": 2, "repeats": 1, "activation": "relu"}]}
+    sound = cell | {"hidden_units": 0}
+    script.write_text(json.dumps([json.dumps({"proposals": [sound, {"stages": []}]}), "no", "no", "no", "no", "no"]))
+    short = ("budget.candidates=1", "training.recipe.epochs=1", "deploy=files", "cluster=inline")
+    by_model = ("proposer=llm", "llm=scripted", f"llm.replies={script}")
+    for name, asked in {
+        "0": ("seed=0",),
+        "1": ("seed=1", *by_model),
+        "2": ("seed=2", *by_model, "data.root=/nowhere", "task=cifar10", "budget.ram_kb=0.01"),
+    }.items():
+        command = [sys.executable, "-m", "automcu.launch", *short, *asked, f"hydra.run.dir={folder / name}"]
+        subprocess.run(command, capture_output=True, text=True, timeout=150, cwd=ROOT, check=False)
+    return folder
+
+
+def test_groups_rates_and_failures(sweep: Path) -> None:
+    found = entries(sweep)
+    assert [(entry.folder.name, entry.seed) for entry in found] == [("0", 0), ("1", 1), ("2", 2)]
+    rows = {(row["proposer"], row["model"], row["task"]): row for row in leaderboard(found)}
+    assert rows.keys() == {
+        ("evolution", "", "digits"), ("llm", "scripted", "digits"), ("llm", "scripted", "cifar10"),
+    }  # fmt: skip
+    code, model = rows["evolution", "", "digits"], rows["llm", "scripted", "digits"]
+    assert code["shipped"] == model["shipped"] == 1 and code["valid_rate"] == 1.0
+    assert 0.3 < code["accuracy"] <= 1.0  # type: ignore[operator]
+    assert model["valid_rate"] < 1 and model["feasible_rate"] == 1.0  # type: ignore[operator]
+    failed = rows["llm", "scripted", "cifar10"]
+    assert (failed["runs"], failed["shipped"], failed["accuracy"], failed["seconds"]) == (1, 0, None, None)
+    assert "exit code 2" in found[2].trouble
+
+
+def test_the_command_prints_a_table_and_what_did_not_end_well(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "leaderboard", str(sweep)]) == 0
+    told = capsys.readouterr().out
+    assert "| llm | scripted | cifar10 |" in told and f"- {sweep / '2'}: exit code 2" in told
+    assert main(["bench", "leaderboard", str(sweep), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 3
+
+
+@pytest.mark.parametrize("harm", ["run.json", "costs.parquet", "candidates.parquet", "killed"])
+def test_a_broken_run_is_shown_as_such_and_harms_no_other(sweep: Path, tmp_path: Path, harm: str) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep, folder)
+    if harm == "killed":
+        record = json.loads((folder / "0/run.json").read_text()) | {"status": "running"}
+        (folder / "0/run.json").write_text(json.dumps(record))
+    else:
+        (folder / "0" / harm).write_bytes(b"\x1b[31m not this")
+    found = entries(folder)
+    assert len(found) == 3 and found[0].trouble and found[0].accuracy is None
+    assert found[1].accuracy is not None
+
+
+def test_a_folder_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "leaderboard", str(tmp_path)]) == 2
+    assert "no run is in" in capsys.readouterr().err

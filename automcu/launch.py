@@ -29,7 +29,7 @@ _exit_codes: list[int] = []
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _job(composed: DictConfig) -> None:
     from automcu.bench import run_benchmark
-    from automcu.run import run
+    from automcu.run import run, run_in_sweep
 
     began = time.monotonic()
     missing = sorted(OmegaConf.missing_keys(composed))
@@ -42,11 +42,15 @@ def _job(composed: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     composed_by = list(HydraConfig.get().overrides.task)
     whole = {str(key): value for key, value in container.items()}
-    code = run_benchmark(whole, folder) if "benchmark" in whole else run(whole, composed_by, folder, began)
+    swept = HydraConfig.get().mode == RunMode.MULTIRUN
+    if "benchmark" in whole:
+        code = run_benchmark(whole, folder)
+    else:
+        code = (run_in_sweep if swept else run)(whole, composed_by, folder, began)
     _exit_codes.append(code)
     if code == 130:
         raise KeyboardInterrupt
-    if HydraConfig.get().mode == RunMode.MULTIRUN and code:
+    if swept and code:
         print(f"automcu: job {HydraConfig.get().job.num} ended with exit code {code}", file=sys.stderr, flush=True)
 
 

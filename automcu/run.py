@@ -51,6 +51,31 @@ def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, beg
     return _to_the_end(folder, began, lambda: _carry_out(composed, overrides, folder, began, ()))
 
 
+def run_in_sweep(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, began: float) -> int:
+    """One job of a multirun: what an earlier multirun of the same configuration left in `folder` is not done again. A
+    run that ended keeps its exit code, one that was stopped goes on; otherwise as `run`."""
+    if not (folder / "journal.jsonl").exists():
+        return run(composed, overrides, folder, began)
+    try:
+        from automcu.build_agents import without_missing_model
+        from automcu.config import read_config
+
+        record = json.loads(RunFolder(folder).read("run.json"))
+        config, _ = without_missing_model(read_config(composed))
+        if record["config"] != config.model_dump(mode="json"):
+            raise OutputError(f"{folder} holds a run of another configuration; choose another hydra.sweep.dir")
+        if record["status"] == "ended" and record["exit_code"] in (0, 1):
+            say(f"Done already, exit code {record['exit_code']}: {folder}")
+            return int(record["exit_code"])
+        return resume(folder)
+    except AutoMCUError as error:
+        print(f"automcu: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except (ValueError, KeyError, TypeError):
+        print(f"automcu: {folder}/run.json is damaged; remove the folder to run it again", file=sys.stderr, flush=True)
+        return 2
+
+
 def resume(folder: Path) -> int:
     """Carry out what is left of the run in `folder`: what its journal tells is not done again, and counts in its time
     and its caps. Returns the exit code, as `run` does; raises `OutputError` when the folder holds no run, or a run that

@@ -44,7 +44,8 @@ def test_every_experiment_builds(experiment: str) -> None:
     assert space.build(space.smallest()).output
     assert budget_of(config).ram_bytes <= config.board.ram_bytes
     assert limits_of(config).seconds == 60 * config.budget.minutes
-    assert proposer(config).name == ("hybrid" if experiment == "quickstart" else "evolution")
+    names = {"quickstart": "hybrid", "llm_sweep": "llm"}
+    assert proposer(config).name == names.get(experiment, "evolution")
 
 
 OPTIONS = [

@@ -265,32 +265,28 @@ def test_ctrl_c_leaves_the_journal_intact(tmp_path: Path) -> None:
     assert time.monotonic() - began < 120
 
 
-def test_a_sweep_goes_on_where_it_was_stopped_and_one_bad_job_harms_no_other(tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "automcu.launch", "-m", "+experiment=quickstart", "cluster=inline", "llm=none",
-        "proposer=evolution", "deploy=files", "budget.candidates=1", "training.recipe.epochs=1",
-        "budget.ram_kb=0.01,17,18", f"hydra.sweep.dir={tmp_path}",
-    ]  # fmt: skip
-
-    def sweep(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *more], capture_output=True, text=True, timeout=160)
-
-    first = sweep()
-    assert first.returncode == 2, first.stderr
-    codes = [json.loads((tmp_path / str(job) / "run.json").read_text())["exit_code"] for job in range(3)]
-    assert codes == [2, 0, 0]
-    # One of those that ended well was killed in truth, after its training.
-    journal = tmp_path / "2/journal.jsonl"
-    lines = journal.read_text().splitlines()
+def test_a_sweep_goes_on_where_it_was_stopped_and_one_bad_job_harms_no_other(run, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    asked = (
+        "-m", "+experiment=quickstart", "llm=none", "proposer=evolution", "deploy=files", "budget.candidates=1",
+        "training.recipe.epochs=1", "budget.ram_kb=0.01,18", f"hydra.sweep.dir={sweep}",
+    )  # fmt: skip
+    record, journal = sweep / "1/run.json", sweep / "1/journal.jsonl"
+    first = run(*asked)
+    assert first.code == 2 and "smallest network" in first.err
+    codes = [json.loads((sweep / job / "run.json").read_text())["exit_code"] for job in "01"]
+    assert codes == [2, 0]
+    before = journal.read_bytes()
+    again = run(*asked)
+    assert again.code == 2 and f"Done already, exit code 0: {sweep}/1" in again.out
+    assert journal.read_bytes() == before
+    # Now as if it had been killed after its training.
+    lines = before.decode().splitlines()
     trained = next(number for number, line in enumerate(lines) if '"kind":"Trained"' in line)
     journal.write_text("\n".join(lines[: trained + 1]) + "\n")
-    record = json.loads((tmp_path / "2/run.json").read_text())
-    (tmp_path / "2/run.json").write_text(json.dumps(record | {"status": "running"}))
-    before = (tmp_path / "1/journal.jsonl").read_bytes()
-    again = sweep()
-    assert again.returncode == 2 and f"Done already, exit code 0: {tmp_path}/1" in again.stdout
-    assert (tmp_path / "1/journal.jsonl").read_bytes() == before
-    assert again.stdout.count("Going on after") == 1
-    assert json.loads((tmp_path / "2/run.json").read_text())["exit_code"] == 0
-    other = sweep("training.recipe.batch_size=16")
-    assert "another configuration; choose another hydra.sweep.dir" in other.stderr
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
+    other = run(*asked, "seed=1")
+    assert "another configuration; choose another hydra.sweep.dir" in other.err
+    last = run(*asked)
+    assert last.out.count("Going on after") == 1
+    assert json.loads(record.read_text())["exit_code"] == 0

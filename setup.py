@@ -60,6 +60,8 @@ setup(
             "import-linter>=2.5",
             "jsonschema>=4.25",
             "mypy>=1.18",
+            # The benchmark's own reader, which the test of our converter compares with.
+            "nats-bench==1.8",
             "pytest>=9",
             "pytest-timeout>=2.4",
             "pytest-xdist>=3.8",

@@ -180,7 +180,8 @@ def _parser() -> ArgumentParser:
     resume.set_defaults(run=_resume)
 
     bench = commands.add_parser("bench", help="compare runs", description="Compare runs.", allow_abbrev=False)
-    leaderboard = bench.add_subparsers(required=True, metavar="WHAT").add_parser(
+    benches = bench.add_subparsers(required=True, metavar="WHAT")
+    leaderboard = benches.add_parser(
         "leaderboard",
         help="runs side by side, by who proposed and which model was asked",
         description="What the runs below a folder, such as that of a multirun, came to: accuracy, how many proposals "
@@ -191,6 +192,16 @@ def _parser() -> ArgumentParser:
     leaderboard.add_argument("folder", metavar="DIR", type=Path, help="a folder with run folders below it")
     leaderboard.add_argument("--json", action="store_true", help="print one JSON object")
     leaderboard.set_defaults(run=_leaderboard)
+    convert = benches.add_parser(
+        "convert",
+        help="make the table of NAS-Bench-201 from the benchmark's own files",
+        description="Make nasbench201.parquet from the files that NATS-Bench or NAS-Bench-201 published. See "
+        "docs/comparisons.md.",
+        allow_abbrev=False,
+    )
+    convert.add_argument("source", metavar="SOURCE", type=Path, help="NATS-tss-v1_0-3ffb9-simple, or another of them")
+    convert.add_argument("target", metavar="FILE.parquet", type=Path, help="the table to write")
+    convert.set_defaults(run=_convert)
 
     boards = commands.add_parser("boards", help="list the boards", description="List the boards.", allow_abbrev=False)
     boards.add_argument("--json", action="store_true", help="print a JSON list")
@@ -436,6 +447,13 @@ def _leaderboard(asked: Namespace) -> tuple[int, Iterable[str]]:
 
     found = entries(asked.folder)
     return 0, (as_json(found) if asked.json else as_markdown(found)).splitlines()
+
+
+def _convert(asked: Namespace) -> tuple[int, Iterable[str]]:
+    from automcu.nasbench.convert import convert
+
+    count = convert(asked.source, asked.target)
+    return 0, [f"{asked.target}: {count:,} cells"]
 
 
 def _boards(asked: Namespace) -> tuple[int, Iterable[str]]:

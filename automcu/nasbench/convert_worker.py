@@ -34,7 +34,7 @@ _SETS = {
 
 
 _NOT_THE_BENCHMARK = (
-    OSError, EOFError, pickle.UnpicklingError, KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration,
+    OSError, EOFError, pickle.UnpicklingError, LookupError, TypeError, ValueError, AttributeError, StopIteration,
 )  # fmt: skip
 
 

@@ -18,7 +18,6 @@ import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from automcu.architecture import Architecture, Candidate
 from automcu.errors import ConfigError
@@ -94,10 +93,9 @@ class RegularizedEvolution:
         """Up to `count` architectures not tried before; fewer once the space is nearly used up, or in a round that
         begins with starters."""
         if self._starters is not None:
-            begun = list(islice(self._starters.new(self._seen), count))
-            for family, starter in begun:
-                self._seen.add(starter.fingerprint)
-                yield Proposal(starter, f"evolution:start({family})")
+            begun = self._starters.proposals(self._seen, count, self.name)
+            self._seen.update(proposal.architecture.fingerprint for proposal in begun)
+            yield from begun
             if begun:
                 return
         for _ in range(count):

@@ -6,10 +6,12 @@ the gate finds that it does not (a vendor's tool may count more), its violations
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 
 from automcu.architecture import Architecture
 from automcu.board import Resource
 from automcu.finished import Rejected
+from automcu.proposal import Proposal
 from automcu.proposers.forecast import Forecast
 
 _Place = tuple[int, int]
@@ -30,6 +32,10 @@ class Starters:
         for name, place in self._places.items():
             if place is not None and (architecture := self._at(name, place)).fingerprint not in seen:
                 yield name, architecture
+
+    def proposals(self, seen: Collection[str], count: int, by: str) -> list[Proposal]:
+        """The first `count` of `new`, as proposals of the proposer `by`."""
+        return [Proposal(starter, f"{by}:start({family})") for family, starter in islice(self.new(seen), count)]
 
     def reject(self, end: Rejected) -> None:
         """A starter that the gate rejected gives way to the next one of its family; others are no concern of this."""

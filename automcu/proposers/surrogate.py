@@ -18,7 +18,7 @@ scored tells how others like them would, and the one with the greatest expected 
 import random
 from collections.abc import Iterator, Sequence
 from copy import copy
-from itertools import chain, islice
+from itertools import chain
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -72,9 +72,9 @@ class SurrogateSearch:
     def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
         """Up to `count` architectures not tried before; fewer once the space is nearly used up, or in a round that
         begins with starters."""
-        begun = [] if self._starters is None else list(islice(self._starters.new(self._seen), count))
-        for family, starter in begun:
-            yield self._proposal(starter, f"start({family})")
+        begun = [] if self._starters is None else self._starters.proposals(self._seen, count, self.name)
+        for proposal in begun:
+            yield self._noted(proposal)
         for _ in range(0 if begun else count):
             if len(self._scores) < 2 or len(self._scores) + len(self._pending) < self._begin:
                 architecture, how = self._chance(), "random"
@@ -82,7 +82,7 @@ class SurrogateSearch:
                 architecture, how = self._expected_best(), "expected improvement"
             if architecture is None:
                 return
-            yield self._proposal(architecture, how)
+            yield self._noted(Proposal(architecture, f"{self.name}:{how}"))
 
     def observe(self, finished: Sequence[Finished]) -> None:
         """Trained candidates are what the model learns from; what was stopped counts as accurate as it was then."""
@@ -100,10 +100,10 @@ class SurrogateSearch:
                 case Failed() | Skipped():
                     pass
 
-    def _proposal(self, architecture: Architecture, how: str) -> Proposal:
-        self._seen.add(architecture.fingerprint)
-        self._pending[architecture.fingerprint] = architecture
-        return Proposal(architecture, f"surrogate:{how}")
+    def _noted(self, proposal: Proposal) -> Proposal:
+        self._seen.add(proposal.architecture.fingerprint)
+        self._pending[proposal.architecture.fingerprint] = proposal.architecture
+        return proposal
 
     def _chance(self) -> Architecture | None:
         """The largest of a few random architectures, one that fits if such are not too rare."""

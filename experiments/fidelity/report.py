@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from experiments.fidelity.measure import SCHEDULES
 
 HERE = Path(__file__).parent
-RUNGS = (1, 2, 6, 12)
+RUNGS = (1, 2, 3, 4, 6, 12)
 """Epochs after which ASHA may look."""
 SAMPLES = 2_000
 

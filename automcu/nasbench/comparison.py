@@ -38,7 +38,7 @@ _ASKED = {
     "usd": pa.float64(),
     "seconds": pa.float32(),
 }
-"""Columns of what was asked of a language model, as in `automcu.nasbench.search.Asked`."""
+"""Columns of what was asked of a language model, as in `automcu.ledger.Calls`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from automcu.architecture import Architecture, Candidate
 from automcu.errors import LLMError
 from automcu.exchange import Exchange
 from automcu.finished import Evaluated, Finished
+from automcu.ledger import Calls, calls_of
 from automcu.llm.client import EndsTheRun
 from automcu.nasbench.isomorphism import canonical
 from automcu.nasbench.table import Epochs, Table, place
@@ -24,43 +25,18 @@ Status = Literal["new", "isomorphic", "duplicate", "invalid"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 _FRUITLESS_ROUNDS = 3
 _UNJUDGED = FeasibilityReport("", 0, 0, 0, 0, 0, "", "", "", "none", "", "", "", 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked of a language model in the round that a query is the first of: calls, tokens (`cached` are part of
-    those in), dollars (None where a price is unknown), seconds."""
-
-    calls: int = 0
-    tokens_in: int = 0
-    tokens_cached: int = 0
-    tokens_out: int = 0
-    usd: float | None = 0.0
-    seconds: float = 0.0
-
-    def __add__(self, exchange: Exchange) -> "Asked":
-        return Asked(
-            self.calls + 1,
-            self.tokens_in + exchange.tokens_in,
-            self.tokens_cached + exchange.tokens_cached,
-            self.tokens_out + exchange.tokens_out,
-            None if self.usd is None or exchange.usd is None else self.usd + exchange.usd,
-            self.seconds + exchange.seconds,
-        )
-
-
-_NOTHING = Asked()
+_NOTHING = Calls()
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """One proposal: where its cell lies in the table (-1 where it is none), what became of it, how it came about (or
-    why it is none), and what it took."""
+    why it is none), and what a language model was asked in the round that it is the first of."""
 
     place: int
     status: Status
     origin: str
-    asked: Asked = _NOTHING
+    asked: Calls = _NOTHING
 
 
 def search(
@@ -85,7 +61,7 @@ def search(
         for item in _until_it_gives_up(proposer, first=not asked):
             match item:
                 case Exchange():
-                    talk = talk + item
+                    talk = talk + calls_of(item)
                 case Proposal(architecture, origin) if asked + len(found) < queries:
                     cell = space.cell(architecture)
                     network = canonical(cell)

@@ -32,12 +32,14 @@ def convert(source: Path, target: Path) -> int:
     cells = read.header["cells"]
     assert isinstance(cells, list)
     table = pa.table({"arch_str": cells, **dict(sorted(read.arrays.items()))})
+    part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
         pq.write_table(table, part, compression="zstd")
         load_tables(part)  # whole, and nothing but cells and accuracies
         part.replace(target)
     except OSError as error:
         raise OutputError(f"cannot write {target} ({error.strerror}); choose another place") from error
+    finally:
+        part.unlink(missing_ok=True)
     return len(cells)

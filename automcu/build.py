@@ -15,6 +15,7 @@ from automcu.board import Budget
 from automcu.build_agents import conversation_of, meter_of, roles_asking, supervisor_of, training_agent_of
 from automcu.build_teacher import teacher_of
 from automcu.config import (
+    ColabNASConfig,
     EvolutionConfig,
     GivenConfig,
     HybridConfig,
@@ -25,6 +26,7 @@ from automcu.config import (
     RunConfig,
     SurrogateConfig,
     TPEConfig,
+    UNASConfig,
 )
 from automcu.deploy.choice import ProverSettings, prover_for
 from automcu.deploy.deployer import Deployer
@@ -44,12 +46,15 @@ from automcu.graph.lowering import lower
 from automcu.llm.conversation import Conversation, Transcript
 from automcu.llm.endpoint import Endpoint
 from automcu.proposal import Cost, Proposer
+from automcu.proposers.colabnas import ColabNAS
 from automcu.proposers.evolution import RegularizedEvolution
 from automcu.proposers.forecast import Forecast
 from automcu.proposers.given import given
 from automcu.proposers.local_search import LocalSearch
 from automcu.proposers.random_search import RandomSearch
+from automcu.proposers.scalarised_evolution import ScalarisedEvolution
 from automcu.proposers.starters import Starters
+from automcu.proposers.without_feedback import WithoutFeedback
 from automcu.results import FeasibilityReport
 from automcu.search import Limits
 from automcu.spaces import make_space
@@ -88,11 +93,17 @@ def limits_of(config: RunConfig) -> Limits:
         attempts=config.search.attempts,
         final_candidates=config.final.candidates,
         final_seconds=config.final.minutes * 60,
+        trains_unfit=config.search.check == "after_training",
     )
 
 
 def proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) -> Proposer:
     """The proposer. Raises `ConfigError` when proposer and llm do not go together."""
+    proposer = _informed_proposer_of(config, endpoint, shared)
+    return proposer if config.search.feedback else WithoutFeedback(proposer)
+
+
+def _informed_proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) -> Proposer:
     space, seed = space_of(config), config.seed
     match config.proposer:
         case GivenConfig(architectures=files):
@@ -105,6 +116,10 @@ def proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) ->
             from automcu.proposers.tpe import TPESearch
 
             return TPESearch(space, seed)
+        case ColabNASConfig():
+            return ColabNAS(space)
+        case UNASConfig(population=population, tournament=tournament, error_bound=bound):
+            return ScalarisedEvolution(space, seed, budget_of(config), population, tournament, bound)
         case EvolutionConfig(population=population, tournament=tournament, starters=begins):
             return RegularizedEvolution(space, seed, population, tournament, _starters_of(config, begins))
         case SurrogateConfig(starters=begins):

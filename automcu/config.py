@@ -123,6 +123,22 @@ class SurrogateConfig(_Section):
     starters: bool
 
 
+class ColabNASConfig(_Section):
+    """ColabNAS, which grows two integers."""
+
+    kind: Literal["colabnas"]
+
+
+class UNASConfig(_Section):
+    """Evolution with the limits in its fitness, after uNAS; `error_bound` is the share of wrong answers that would
+    do."""
+
+    kind: Literal["unas"]
+    population: PositiveInt
+    tournament: PositiveInt
+    error_bound: Share
+
+
 class LLMProposerConfig(_Section):
     """A language model proposes, whole architectures or edits from a menu; with `fallback` evolution takes over a round
     in which it fails."""
@@ -275,7 +291,11 @@ class FinalConfig(TrainingConfig):
 
 
 class SearchConfig(_Section):
-    """How the search is paced, see `automcu.search.Limits`; and ASHA's first rung (epochs) and reduction factor."""
+    """How the search is paced, see `automcu.search.Limits`; and ASHA's first rung (epochs) and reduction factor.
+
+    Two ways to do without what a search lives by, to compare with: `check` after training, when what does not fit has
+    been trained in vain; without `feedback` the proposer is told nothing of what became of its proposals.
+    """
 
     batch: PositiveInt
     lookahead: PositiveInt
@@ -283,6 +303,8 @@ class SearchConfig(_Section):
     attempts: PositiveInt
     grace_epochs: PositiveInt
     reduction_factor: Annotated[int, Field(ge=2)]
+    check: Literal["before_training", "after_training"]
+    feedback: bool
 
 
 class EvaluationConfig(_Section):
@@ -346,6 +368,8 @@ class RunConfig(_Section):
         | TPEConfig
         | EvolutionConfig
         | SurrogateConfig
+        | ColabNASConfig
+        | UNASConfig
         | LLMProposerConfig
         | HybridConfig,
         Field(discriminator="kind"),

@@ -11,11 +11,13 @@ from automcu.results import Deployment, Evaluation, FeasibilityReport, TestResul
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Does not fit the budget; never trained."""
+    """Does not fit the budget. Never trained, unless the search trains first and checks later: then `trial` says how
+    well."""
 
     candidate: Candidate
     report: FeasibilityReport
     violations: tuple[Violation, ...]
+    trial: TrialResult | None = None
 
 
 @dataclass(frozen=True, slots=True)

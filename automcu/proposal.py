@@ -48,8 +48,9 @@ class Proposer(Protocol):
 
     def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
         """Up to `count` proposals, each as soon as it is known, with what happened on the way. Best effort: may yield
-        fewer, never an architecture outside the space. Duplicates are allowed; the search refuses them. `plan` is what
-        the supervisor agent wants of this round, where there is one: advice, which code may ignore."""
+        fewer, never an architecture outside the space; who yields nothing is asked again once something has come
+        back. Duplicates are allowed; the search refuses them. `plan` is what the supervisor agent wants of this round,
+        where there is one: advice, which code may ignore."""
         ...
 
     def observe(self, finished: Sequence[Finished]) -> None:

@@ -8,7 +8,8 @@ and train. An executor asks for work (`next_work`), does it, and hands every out
 in any order; each piece of work has exactly one outcome, except `Propose`, whose items arrive one by one before its
 `ProposalsEnded`. `drive` is the whole loop.
 
-Rules that hold whatever the order: nothing is trained without a report that keeps the budget, no architecture is
+Rules that hold whatever the order: nothing is trained without a report that keeps the budget (unless the policy of
+training first is asked for, `Limits.trains_unfit`), no architecture is
 checked twice, every candidate ends as exactly one `Finished`, and failed work is repeated only when the failure was
 the infrastructure's.
 """
@@ -61,7 +62,8 @@ class Limits:
     """What bounds a search. `seconds` is the whole run; `finish_share` of it is kept for the last evaluations, the test
     and the bundle. `batch` proposals are asked for at once, `lookahead` fitting candidates are kept waiting for a
     training slot, `attempts` is how often work is tried when the infrastructure fails. After the search the
-    `final_candidates` best are trained again, for at most `final_seconds` each, which come on top of `seconds`."""
+    `final_candidates` best are trained again, for at most `final_seconds` each, which come on top of `seconds`.
+    `trains_unfit` is the policy to compare with: what breaks the budget is rejected only after its training."""
 
     seconds: float
     max_proposals: int
@@ -72,6 +74,7 @@ class Limits:
     attempts: int
     final_candidates: int = 0
     final_seconds: float = 0.0
+    trains_unfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,8 @@ class Search:
         self._proposing = False
         self._fruitless = 0
         self._fruit = False
+        self._answered = True
+        """Whether the last round brought anything, a duplicate or what is invalid included."""
         self._trial_seconds: list[float] = []
         self._longest_evaluation = 0.0
         self._finalists: int | None = None
@@ -199,7 +204,7 @@ class Search:
                     self._planning = True
                     work.append(Plan(self._round_request(most)))
             else:
-                self._proposing, self._fruit = True, False
+                self._proposing, self._fruit, self._answered = True, False, False
                 count = most if self._plan is None else min(most, self._plan.count)
                 work.append(Propose(count, tuple(self._news), self._plan))
                 self._news.clear()
@@ -267,8 +272,10 @@ class Search:
             or (isinstance(work, Train) and work.candidate.id not in self._running)
             for work in self._due.values()
         )
+        awaits_news = not self._answered and not self._news and bool(self._due)
         return (
             not self._proposing
+            and not awaits_news
             and self.trouble is None
             and self.stopped_by is None
             and self._candidates < self.limits.max_proposals
@@ -285,7 +292,7 @@ class Search:
         extra = (self._finalists or 0) * self.limits.final_seconds
         # The test and the bundle take about as long again as an evaluation.
         out_of_time = self._clock() + 2 * self._longest_evaluation >= self.limits.seconds + extra
-        if out_of_time and self._counts["evaluated"]:
+        if out_of_time and self._counts["evaluated"] and self._finalists is None:  # no long training is thrown away
             self._skip("evaluate")
         if self._due or self._wants_proposals() or (self._proposing and self._may_train):
             return
@@ -338,7 +345,8 @@ class Search:
             case ProposalsEnded(_, cap):
                 self._proposing = self._planning = False
                 self._attempts["propose", None] = 0
-                self._fruitless = 0 if self._fruit else self._fruitless + 1
+                awaits_news = not self._answered and bool(self._due)
+                self._fruitless = 0 if self._fruit or awaits_news else self._fruitless + 1
                 self.stopped_by = self.stopped_by or cap or None
             case Exchanged() | Noticed():
                 pass
@@ -356,6 +364,7 @@ class Search:
                 self._record_result(outcome)
 
     def _record_item(self, item: ProposalItem) -> None:
+        self._answered = self._answered or not isinstance(item, Notice)
         match item:
             case Proposal(architecture, origin):
                 key = (architecture.space, architecture.text)
@@ -382,7 +391,7 @@ class Search:
                 self._counts["training begun"] -= 1
             self._queue(work)
         elif isinstance(work, ChooseRecipe):  # the configured recipe will do
-            self._queue(Train(work.candidate, work.report))
+            self._queue(Train(work.candidate, work.report, violations=work.violations))
         else:
             if isinstance(work, Train) and self._recipes:
                 self._notes.append(convergence_note(work.candidate.id, None, work.recipe))
@@ -393,20 +402,24 @@ class Search:
         work = self._due.get(outcome.candidate_id)
         match work, outcome:
             case Check(candidate), Checked(_, report, violations):
-                if violations:
+                self._counts["feasible"] += not violations
+                if violations and not self.limits.trains_unfit:
                     self._finish(Rejected(candidate, report, violations))
-                else:
-                    self._counts["feasible"] += 1
+                elif self._recipes:
                     request = RecipeRequest(candidate.id, report.macs, report.weights_bytes, ())
-                    self._queue(ChooseRecipe(candidate, report, request) if self._recipes else Train(candidate, report))
-            case ChooseRecipe(candidate, report), RecipeChosen(_, recipe):
-                self._queue(Train(candidate, report, recipe=recipe))
-            case Train(candidate, report, _, recipe), Trained(_, trial):
+                    self._queue(ChooseRecipe(candidate, report, request, violations))
+                else:
+                    self._queue(Train(candidate, report, violations=violations))
+            case ChooseRecipe(candidate, report, _, violations), RecipeChosen(_, recipe):
+                self._queue(Train(candidate, report, recipe=recipe, violations=violations))
+            case Train(candidate, report, _, recipe, violations), Trained(_, trial):
                 self._counts["trained"] += 1
                 self._trial_seconds.append(trial.seconds)
                 if self._recipes:
                     self._notes.append(convergence_note(candidate.id, trial, recipe))
-                if trial.ended == "scheduler":
+                if violations:
+                    self._finish(Rejected(candidate, report, violations, trial))
+                elif trial.ended == "scheduler":
                     self._finish(Stopped(candidate, report, trial))
                 else:
                     self._queue(Evaluate(candidate, report, trial))

@@ -39,22 +39,24 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ChooseRecipe:
-    """Ask the training agent how to train a candidate that fits."""
+    """Ask the training agent how to train a candidate. `violations` are as in `Train`."""
 
     candidate: Candidate
     report: FeasibilityReport
     request: RecipeRequest
+    violations: tuple[Violation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Train:
     """Train one candidate; `seconds` is all the time it may take, `recipe` what the training agent chose, if it was
-    asked."""
+    asked. `violations` are of a candidate that will be rejected after its training, see `Limits.trains_unfit`."""
 
     candidate: Candidate
     report: FeasibilityReport
     seconds: float = 0.0
     recipe: RecipeChoice | None = None
+    violations: tuple[Violation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

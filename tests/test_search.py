@@ -117,14 +117,14 @@ def final_trial(seconds: float = 1.0, saw_validation: bool = False) -> TrialResu
     return replace(trial(0.9, seconds), final=True, saw_validation=saw_validation)
 
 
-@given(st.data(), st.integers(1, 4), st.booleans(), st.booleans(), st.booleans())
+@given(st.data(), st.integers(1, 4), st.booleans(), st.booleans(), st.booleans(), st.booleans())
 def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
-    draw: st.DataObject, workers: int, trouble: bool, plans: bool, recipes: bool
+    draw: st.DataObject, workers: int, trouble: bool, plans: bool, recipes: bool, unfit: bool
 ) -> None:
     executor = ShuffledExecutor(draw, workers, trouble)
     limits = Limits(
         seconds=draw.draw(st.floats(0, 60)), max_proposals=12, max_trained=5, batch=4, lookahead=3, finish_share=0.2,
-        attempts=2, final_candidates=draw.draw(st.integers(0, 3)), final_seconds=5,
+        attempts=2, final_candidates=draw.draw(st.integers(0, 3)), final_seconds=5, trains_unfit=unfit,
     )  # fmt: skip
     search = Search(limits, executor.clock, plans=plans, recipes=recipes)
     executor.evaluated = search.finished
@@ -134,12 +134,18 @@ def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
     for work in executor.begun:
         assert plans or not isinstance(work, Plan)
         if isinstance(work, Train):
-            assert not BUDGET.violations(work.report)
+            assert work.violations == BUDGET.violations(work.report)
+            assert unfit or not work.violations
             assert work.recipe in ((RECIPE, None) if recipes and trouble else (RECIPE,) if recipes else (None,))
     checks = Counter(work.candidate.architecture for work in executor.begun if isinstance(work, Check))
     assert all(count <= limits.attempts for count in checks.values())
     assert len({id for id in search.finished}) == search.funnel.proposed <= limits.max_proposals
     assert sorted(search.finished) == list(range(1, search.funnel.proposed + 1))
+    for end in search.finished.values():
+        if isinstance(end, Rejected):
+            assert (end.trial is not None) == unfit
+        if isinstance(end, Stopped | Evaluated | Deployed):
+            assert not BUDGET.violations(end.report)
     ends = Counter(type(end) for end in search.finished.values())
     assert set(ends) <= {Rejected, Stopped, Evaluated, Deployed, Failed, Skipped}
     assert ends[Deployed] <= 1
@@ -187,6 +193,21 @@ def test_a_duplicate_is_refused_before_it_costs_anything() -> None:
     trainings = [work for work in feed(search, [1, 1, 2, 1]) if isinstance(work, Train)]
     assert [work.candidate.id for work in trainings] == [1, 2]
     assert search.funnel.duplicate == 2
+
+
+def test_a_proposer_that_waits_for_results_is_asked_again_when_there_are_some() -> None:
+    search = Search(limits(), lambda: 0.0)
+    (training,) = [work for work in feed(search, [1]) if isinstance(work, Train)]
+    search.record(ProposalsEnded(0.0))  # the round that `feed` left under way brought nothing
+    assert not search.next_work(ROOM)
+    search.record(Trained(training.candidate.id, trial()))
+    assert [type(work) for work in search.next_work(ROOM)] == [Evaluate]
+    search.record(EvaluationDone(training.candidate.id, evaluation()))
+    rounds = 0
+    while any(isinstance(work, Propose) for work in search.next_work(ROOM)):
+        search.record(ProposalsEnded(0.0))
+        rounds += 1
+    assert rounds == Search.MAX_FRUITLESS_ROUNDS  # nothing is under way any more that could change its mind
 
 
 def test_a_training_gets_the_time_that_is_left_for_searching() -> None:
@@ -388,6 +409,7 @@ def test_the_training_agent_learns_how_the_trainings_since_the_last_request_went
     (train,) = asked_for(search.next_work(ROOM), Train)
     assert isinstance(train, Train) and train.recipe == RECIPE
     search.record(Trained(1, trial(0.25)))
+    search.record(Proposed(InvalidProposal("{", "not JSON")))
     search.record(ProposalsEnded(0.0))
     (second,) = asked_for(feed(search, [2]), ChooseRecipe)
     assert isinstance(second, ChooseRecipe)

@@ -52,8 +52,10 @@ def write_results(
     folder.write("pareto.png", plot_front(task.name, board.name, budget, measured, front, rejected))
     winner = next((end for end in measured if isinstance(end, Deployed)), None)
     trained = [end for end in finished.values() if isinstance(end, Stopped | Evaluated | Deployed)]
-    infeasible = sum(bool(budget.violations(end.report)) for end in trained)
-    summary = _summary(task, board, budget, judge, funnel, costs, stopped_by, infeasible, winner, seconds)
+    in_vain = sum(end.trial is not None for end in rejected)  # where training comes before the check
+    infeasible = in_vain + sum(bool(budget.violations(end.report)) for end in trained)
+    early = funnel.rejected - in_vain
+    summary = _summary(task, board, budget, judge, funnel, early, costs, stopped_by, infeasible, winner, seconds)
     failures = [f"- candidate {end.candidate.id}, {end.stage}: {end.message}" for end in finished.values()
                 if isinstance(end, Failed)]  # fmt: skip
     text = [f"# {task.name} on {board.name}", "", "```text", summary, "```", "", "## Pareto front", ""]
@@ -142,8 +144,9 @@ def _row(end: Finished) -> dict[str, Any]:
         "architecture": architecture.text,
     }
     match end:
-        case Rejected(_, report, violations):
+        case Rejected(_, report, violations, trial):
             row |= _footprint(report) | {"violations": "; ".join(map(str, violations))}
+            row |= {} if trial is None else _training(trial)
         case Stopped(_, report, trial):
             row |= _footprint(report) | _training(trial)
         case Evaluated(_, report, trial):
@@ -205,6 +208,7 @@ def _summary(
     budget: Budget,
     judge: str,
     funnel: Funnel,
+    rejected_early: int,
     costs: Costs,
     stopped_by: str | None,
     infeasible: int,
@@ -213,7 +217,7 @@ def _summary(
 ) -> str:
     lines = [
         f"{funnel.proposed} architectures proposed ({funnel.invalid} invalid and {funnel.duplicate} duplicate offers "
-        f"apart), {funnel.rejected} rejected before training, {funnel.trained} trained ({funnel.stopped} stopped "
+        f"apart), {rejected_early} rejected before training, {funnel.trained} trained ({funnel.stopped} stopped "
         f"early), {infeasible} infeasible ones trained, {funnel.evaluated} converted to int8, {funnel.failed} failed, "
         f"{funnel.skipped} left when the budget was spent; {seconds / 60:.1f} minutes.",
         f"Fit was judged {FeasibilityReport.QUANTIZATION} by tier {judge}.",

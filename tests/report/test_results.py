@@ -1,5 +1,6 @@
 """The files of a finished run: costs stand in the summary and in a table, and no key is in any of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -44,6 +45,21 @@ def test_a_run_of_code_alone_says_so_in_the_summary_only(tmp_path: Path) -> None
     screen, summary = written(tmp_path, NONE)
     assert "anguage model" not in screen and "ended early" not in screen
     assert "No language model was asked." in summary
+
+
+def test_what_was_trained_in_vain_is_told(tmp_path: Path) -> None:
+    files, budget = RunFolder(tmp_path), Budget(5_000, 100_000, None)
+    broken = budget.violations(report())
+    finished: dict[int, Finished] = {
+        1: Rejected(candidate(1), report(), broken),
+        2: Rejected(candidate(2), report(), broken, trial(0.25)),
+    }
+    funnel = replace(FUNNEL, rejected=2)
+    screen = write_results(files, TASK, board(), budget, "planner", finished, funnel, NONE, None, 600.0, "next")
+    assert " 1 rejected before training" in screen and " 1 infeasible ones trained" in screen
+    first, second = pq.read_table(tmp_path / "candidates.parquet").to_pylist()
+    assert first["status"] == second["status"] == "rejected"
+    assert first["float_validation_accuracy"] is None and second["float_validation_accuracy"] == 0.25
 
 
 def test_a_key_in_a_failure_is_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,19 @@
-"""Runs side by side: what the runs below a folder came to, by who proposed, which model was asked, and for what.
+"""Runs side by side: what the runs below a folder came to, by who proposed, which model was asked, for what, and by
+whatever else of their settings differs between runs that agree in these.
 
 A run that failed is counted and shown, never left out: a mean over those that worked alone would flatter.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from automcu.errors import OutputError
 
@@ -27,6 +28,7 @@ class _Place(BaseModel):
 
 
 class _Config(BaseModel):
+    model_config = ConfigDict(extra="allow")
     seed: int
     task: _Place
     board: _Place
@@ -45,28 +47,38 @@ class _Record(BaseModel):
 
 _ASKING = ("llm", "hybrid")
 _COUNTS = (
-    "proposed", "invalid", "duplicate", "feasible", "tokens_in", "tokens_cached", "tokens_out", "usd", "seconds",
+    "proposed", "invalid", "duplicate", "feasible", "trained",
+    "tokens_in", "tokens_cached", "tokens_out", "usd", "seconds",
 )  # fmt: skip
+_STAGES = ("propose_seconds", "check_seconds", "train_seconds", "evaluate_seconds", "test_seconds", "deploy_seconds")
+_OWN = ("seed",)
+"""Settings in which the runs of a group may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run. `accuracy` is the shipped file's on the test set, None where none shipped; counts are of proposals,
-    tokens of all roles together; `usd` is None where a price is unknown. `trouble` says why it did not end well."""
+    """One run. `group` is proposer, model, task and board, `settings` the whole configuration by dotted keys.
+    `accuracy` is the shipped file's on the test set, None where none shipped; counts are of proposals, `in_vain` of
+    trained networks that do not fit, tokens of all roles together; `work_seconds` is the work of all processes;
+    `usd` is None where a price is unknown. `trouble` says why it did not end well."""
 
     folder: Path
     group: tuple[str, str, str, str]
     seed: int
+    settings: Mapping[str, str] = field(default_factory=dict)
     accuracy: float | None = None
     proposed: int = 0
     invalid: int = 0
     duplicate: int = 0
     feasible: int = 0
+    trained: int = 0
+    in_vain: int = 0
     tokens_in: int = 0
     tokens_cached: int = 0
     tokens_out: int = 0
     usd: float | None = 0.0
     seconds: float = 0.0
+    work_seconds: float = 0.0
     trouble: str = ""
 
 
@@ -86,42 +98,71 @@ def _entry(folder: Path) -> Entry:
     config = record.config
     model = (config.llm.model or config.llm.kind) if config.proposer.kind in _ASKING else ""
     group = (config.proposer.kind, model, config.task.name, config.board.name)
+    begun = Entry(folder, group, config.seed, _flat(config.model_dump()))
     if record.status != "ended":
-        return Entry(folder, group, config.seed, trouble="it has not ended, or was killed")
+        return replace(begun, trouble="it has not ended, or was killed")
     trouble = "" if record.exit_code == 0 else f"exit code {record.exit_code}: {record.message}"
     try:
         (all_roles,) = [row for row in pq.read_table(folder / "costs.parquet").to_pylist() if row["role"] == "all"]
-        (*_, shipped) = [None, *_shipped(folder)]
+        columns = ["status", "train_seconds", "int8_test_accuracy"]
+        candidates = pq.read_table(folder / "candidates.parquet", columns=columns).to_pylist()
+        (*_, shipped) = [None, *(row["int8_test_accuracy"] for row in candidates if row["status"] == "deployed")]
         counts: dict[str, Any] = {name: all_roles[name] for name in _COUNTS}
+        work = sum(all_roles[stage] for stage in _STAGES)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        told = trouble or f"its results cannot be read ({str(error).splitlines()[0]:.100})"
-        return Entry(folder, group, config.seed, trouble=told)
-    return Entry(folder, group, config.seed, shipped, **counts, trouble=trouble)
+        return replace(begun, trouble=trouble or f"its results cannot be read ({str(error).splitlines()[0]:.100})")
+    in_vain = sum(row["status"] == "rejected" and row["train_seconds"] is not None for row in candidates)
+    return replace(begun, accuracy=shipped, **counts, in_vain=in_vain, work_seconds=work, trouble=trouble)
 
 
-def _shipped(folder: Path) -> list[float]:
-    rows = pq.read_table(folder / "candidates.parquet", columns=["status", "int8_test_accuracy"]).to_pylist()
-    return [row["int8_test_accuracy"] for row in rows if row["status"] == "deployed"]
+def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """By dotted keys."""
+    found: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{above}{key}.")
+        else:
+            found[above + key] = str(value)
+    return found
 
 
-def leaderboard(found: Sequence[Entry]) -> list[dict[str, object]]:
-    """A row for each group, the most accurate first. Shares are in [0, 1]; means are over the runs that left results,
-    accuracy's over those that shipped a network."""
-    rows = []
-    for group in dict.fromkeys(entry.group for entry in found):
-        mine = [entry for entry in found if entry.group == group]
+def differing(found: Sequence[Entry]) -> list[str]:
+    """The settings in which runs of the same proposer, model, task and board differ, seeds apart."""
+    keys: set[str] = set()
+    for mine in _grouped(found, lambda entry: entry.group):
+        for key in dict.fromkeys(key for entry in mine for key in entry.settings):
+            if key not in _OWN and len({entry.settings.get(key) for entry in mine if entry.settings}) > 1:
+                keys.add(key)
+    return sorted(keys)
+
+
+def _grouped(found: Sequence[Entry], key: Callable[[Entry], Hashable]) -> list[list[Entry]]:
+    groups: dict[Hashable, list[Entry]] = {}
+    for entry in found:
+        groups.setdefault(key(entry), []).append(entry)
+    return list(groups.values())
+
+
+def leaderboard(found: Sequence[Entry]) -> list[dict[str, Any]]:
+    """A row for each group, the most accurate first; its `settings` are those of `differing`. Shares are in [0, 1];
+    means are over the runs that left results, accuracy's over those that shipped a network."""
+    rows: list[dict[str, Any]] = []
+    keys = differing(found)
+    for mine in _grouped(found, lambda entry: (entry.group, *(entry.settings.get(key) for key in keys))):
         shipped = [entry.accuracy for entry in mine if entry.accuracy is not None]
         told = [entry for entry in mine if entry.proposed + entry.invalid]
         offered = sum(entry.proposed + entry.invalid + entry.duplicate for entry in told)
         feasible = sum(entry.feasible for entry in told)
         tokens = sum(entry.tokens_in + entry.tokens_out for entry in told)
-        proposer, model, task, board = group
+        proposer, model, task, board = mine[0].group
+        means = ("trained", "in_vain", "tokens_in", "tokens_cached", "tokens_out", "usd", "seconds", "work_seconds")
         rows.append(
             {
                 "proposer": proposer,
                 "model": model,
                 "task": task,
                 "board": board,
+                "settings": {key: mine[0].settings.get(key, "") for key in keys},
                 "runs": len(mine),
                 "shipped": len(shipped),
                 "accuracy": mean(shipped) if shipped else None,
@@ -129,15 +170,11 @@ def leaderboard(found: Sequence[Entry]) -> list[dict[str, object]]:
                 "feasible_rate": feasible / checked if (checked := sum(entry.proposed for entry in told)) else None,
                 "valid_rate": 1 - sum(entry.invalid for entry in told) / offered if offered else None,
                 "duplicate_rate": sum(entry.duplicate for entry in told) / offered if offered else None,
-                "tokens_in": _mean([entry.tokens_in for entry in told]),
-                "tokens_cached": _mean([entry.tokens_cached for entry in told]),
-                "tokens_out": _mean([entry.tokens_out for entry in told]),
-                "usd": _mean([entry.usd for entry in told]),
-                "seconds": _mean([entry.seconds for entry in told]),
+                **{name: _mean([getattr(entry, name) for entry in told]) for name in means},
                 "tokens_per_feasible": tokens / feasible if feasible else None,
             }
         )
-    return sorted(rows, key=lambda row: -(row["accuracy"] or 0.0))  # type: ignore[operator]
+    return sorted(rows, key=lambda row: -(row["accuracy"] or 0.0))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -145,22 +182,25 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return mean(known) if known and len(known) == len(values) else None
 
 
+_NAMES = ("proposer", "model", "task", "board")
 _COLUMNS = (
-    ("proposer", "proposer", "s"), ("model", "model", "s"), ("task", "task", "s"), ("board", "board", "s"),
     ("runs", "runs", "d"), ("shipped", "shipped", "d"), ("accuracy", "test accuracy", ".2%"),
     ("accuracy_sd", "sd", ".2%"), ("feasible_rate", "fit", ".0%"), ("valid_rate", "valid", ".0%"),
-    ("duplicate_rate", "duplicates", ".0%"), ("tokens_in", "tokens in", ",.0f"), ("tokens_cached", "cached", ",.0f"),
-    ("tokens_out", "tokens out", ",.0f"), ("usd", "USD", ".4f"), ("seconds", "seconds", ",.0f"),
+    ("duplicate_rate", "duplicates", ".0%"), ("trained", "trained", ".1f"), ("in_vain", "in vain", ".1f"),
+    ("tokens_in", "tokens in", ",.0f"), ("tokens_cached", "cached", ",.0f"), ("tokens_out", "tokens out", ",.0f"),
+    ("usd", "USD", ".4f"), ("seconds", "seconds", ",.0f"), ("work_seconds", "of work", ",.0f"),
     ("tokens_per_feasible", "tokens per fit", ",.0f"),
 )  # fmt: skip
 
 
 def as_markdown(found: Sequence[Entry]) -> str:
     """The leaderboard, and below it every run that did not end well."""
-    head = [title for _, title, _ in _COLUMNS]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * 4}{'--:|' * (len(head) - 4)}"]
+    keys = differing(found)
+    head = [*_NAMES, *keys, *(title for _, title, _ in _COLUMNS)]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * (len(head) - len(_COLUMNS))}{'--:|' * len(_COLUMNS)}"]
     for row in leaderboard(found):
-        cells = ["" if row[key] is None else format(row[key], form) for key, _, form in _COLUMNS]
+        cells = [*(row[name] for name in _NAMES), *row["settings"].values()]
+        cells += ["" if row[key] is None else format(row[key], form) for key, _, form in _COLUMNS]
         lines.append(f"| {' | '.join(cells)} |")
     troubled = [f"- {entry.folder}: {entry.trouble}" for entry in found if entry.trouble]
     return "\n".join([*lines, *(["", "Did not end well:", "", *troubled] if troubled else [])])

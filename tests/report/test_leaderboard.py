@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three small runs as a multirun leaves them: evolution, a model whose replies are half valid, one that fails."""
+    """Small runs as a multirun leaves them: evolution, a model whose replies are half valid, one that fails, and two of
+    random search that differ in when they check."""
     folder = tmp_path_factory.mktemp("sweep")
     script = folder / "replies.json"
     cell = {"stages": [{"block": "conv", "channels": 8, "kernel": 3, "stride": 2, "repeats": 1, "activation": "relu"}]}
@@ -28,6 +29,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "0": ("seed=0",),
         "1": ("seed=1", *by_model),
         "2": ("seed=2", *by_model, "data.root=/nowhere", "task=cifar10", "budget.ram_kb=0.01"),
+        "3": ("proposer=random", "budget.flash_kb=12", "search.check=before_training"),
+        "4": ("proposer=random", "budget.flash_kb=12", "search.check=after_training"),
     }.items():
         command = [sys.executable, "-m", "automcu.launch", *short, *asked, f"hydra.run.dir={folder / name}"]
         subprocess.run(command, capture_output=True, text=True, timeout=150, cwd=ROOT, check=False)
@@ -36,8 +39,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_groups_rates_and_failures(sweep: Path) -> None:
     found = entries(sweep)
-    assert [(entry.folder.name, entry.seed) for entry in found] == [("0", 0), ("1", 1), ("2", 2)]
-    rows = {(row["proposer"], row["model"], row["task"]): row for row in leaderboard(found)}
+    assert [(entry.folder.name, entry.seed) for entry in found] == [("0", 0), ("1", 1), ("2", 2), ("3", 0), ("4", 0)]
+    rows = {(row["proposer"], row["model"], row["task"]): row for row in leaderboard(found[:3])}
     assert rows.keys() == {
         ("evolution", "", "digits"), ("llm", "scripted", "digits"), ("llm", "scripted", "cifar10"),
     }  # fmt: skip
@@ -50,12 +53,20 @@ def test_groups_rates_and_failures(sweep: Path) -> None:
     assert "exit code 2" in found[2].trouble
 
 
+def test_runs_that_differ_in_a_setting_are_groups_of_their_own(sweep: Path) -> None:
+    random = [row for row in leaderboard(entries(sweep)) if row["proposer"] == "random"]
+    by_check = {row["settings"]["search.check"]: row for row in random}
+    assert by_check.keys() == {"before_training", "after_training"} and all(len(row["settings"]) == 1 for row in random)
+    assert by_check["before_training"]["in_vain"] == 0 < by_check["after_training"]["in_vain"] == 1
+    assert by_check["before_training"]["shipped"] == 1 and by_check["after_training"]["accuracy"] is None
+
+
 def test_the_command_prints_a_table_and_what_did_not_end_well(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "leaderboard", str(sweep)]) == 0
     told = capsys.readouterr().out
     assert "| llm | scripted | cifar10 |" in told and f"- {sweep / '2'}: exit code 2" in told
     assert main(["bench", "leaderboard", str(sweep), "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["rows"]) == 3
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 5
 
 
 @pytest.mark.parametrize("harm", ["run.json", "costs.parquet", "candidates.parquet", "killed"])
@@ -68,7 +79,7 @@ def test_a_broken_run_is_shown_as_such_and_harms_no_other(sweep: Path, tmp_path:
     else:
         (folder / "0" / harm).write_bytes(b"\x1b[31m not this")
     found = entries(folder)
-    assert len(found) == 3 and found[0].trouble and found[0].accuracy is None
+    assert len(found) == 5 and found[0].trouble and found[0].accuracy is None
     assert found[1].accuracy is not None
 
 

@@ -53,6 +53,9 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     comparison = Comparison(**dict(asked), model=model)
     path = _table_file(config)
     tables = tables_in(path)
+    if asked.noise:
+        for data_set in asked.data_sets:
+            tables[data_set].require_trainings()
     results = Results(files, comparison)
     missing = results.missing()
     total = len(list(comparison.pieces()))
@@ -73,6 +76,7 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     runs = runs_of(rows, comparison, tables)
     words = (
         f"{asked.seeds:,} seeds from {asked.first_seed}, told the validation accuracy after {asked.epochs} epochs"
+        f"{' of one training, drawn at random' if asked.noise else ''}"
         f"{', operations renamed and data sets hidden' if asked.hidden else ''}. "
         f"{f'{model} is asked, on {datetime.now(UTC):%Y-%m-%d}. ' if model else ''}"
         "Test accuracy is that of the network that is best in validation so far; every proposal is a query, and "

@@ -394,6 +394,7 @@ class NasBenchConfig(_Section):
     first_seed: NonNegativeInt
     queries: PositiveInt
     epochs: Epochs
+    noise: bool
     hidden: bool
 
 

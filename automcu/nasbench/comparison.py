@@ -8,8 +8,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +45,8 @@ _ASKED = {
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What is compared: `seeds` searches, from `first_seed` on, of `queries` each. Methods are told the validation
-    accuracy after so many `epochs`; how good what they find is, is always told by that after 200. `hidden` is as in
+    accuracy after so many `epochs`, with `noise` that of one of a cell's trainings, drawn at random; how good what they
+    find is, is always told by the mean after 200. `hidden` is as in
     `automcu.nasbench.setting`; `model` says which language model is asked, empty for none.
 
     Raises `ConfigError` for names that there are not, and for more rows than fit into half of the machine's memory.
@@ -56,6 +58,7 @@ class Comparison:
     queries: int
     first_seed: int = 0
     epochs: Epochs = 200
+    noise: bool = False
     hidden: bool = False
     model: str = ""
 
@@ -70,6 +73,10 @@ class Comparison:
                 )
         if self.seeds < 1 or self.queries < 1:
             raise ConfigError("a comparison needs seeds >= 1 and queries >= 1; raise them")
+        if self.noise and self.epochs != 200:
+            raise ConfigError(
+                "benchmark.noise is known after 200 epochs only; leave one of it and benchmark.epochs out"
+            )
         needed = len(self.methods) * len(self.data_sets) * self.seeds * self.queries * _QUERY_BYTES
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > memory / 2:
@@ -86,7 +93,7 @@ class Comparison:
             for data_set in self.data_sets:
                 for seed in range(self.first_seed, last, size):
                     seeds = min(size, last - seed)
-                    yield Piece(method, data_set, seed, seeds, self.queries, self.epochs, self.hidden)
+                    yield Piece(method, data_set, seed, seeds, self.queries, self.epochs, self.noise, self.hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ class Piece:
     seeds: int
     queries: int
     epochs: Epochs
+    noise: bool
     hidden: bool
 
     @property
@@ -124,7 +132,10 @@ def run_piece(piece: Piece, path: Path, models: Models | None = None) -> pa.Tabl
     for seed in range(piece.first_seed, piece.first_seed + piece.seeds):
         shown = setting(piece.data_set, seed, hidden=piece.hidden)
         proposer = _proposer(piece.method, shown, seed, models)
-        for number, query in enumerate(search(proposer, shown.space, table, piece.queries, epochs=piece.epochs), 1):
+        told = partial(table.validation, epochs=piece.epochs)
+        if piece.noise:
+            told = partial(table.one_training, rng=Random(seed))
+        for number, query in enumerate(search(proposer, shown.space, told, piece.queries), 1):
             asked = (getattr(query.asked, name) for name in _ASKED)
             row = (seed, number, query.place, STATUSES.index(query.status), query.origin, *asked)
             for column, value in zip(columns.values(), row, strict=True):

@@ -17,6 +17,7 @@ def convert(source: Path, target: Path) -> int:
     it is none of these or lacks a cell, `OutputError` when `target` cannot be written, `InfraFailure` when the process
     dies.
     """
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -31,7 +32,11 @@ def convert(source: Path, target: Path) -> int:
         child.close()
     cells = read.header["cells"]
     assert isinstance(cells, list)
-    table = pa.table({"arch_str": cells, **dict(sorted(read.arrays.items()))})
+    columns = {
+        name: array if array.ndim == 1 else [row[np.isfinite(row)].tolist() for row in array]
+        for name, array in sorted(read.arrays.items())
+    }
+    table = pa.table({"arch_str": cells, **columns})
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

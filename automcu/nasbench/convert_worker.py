@@ -66,15 +66,16 @@ def _results(source: Path) -> tuple[list[str], Iterator[Mapping[str, Any]]]:
     return cells, (whole["arch2infos"][index] for index in range(len(cells)))
 
 
-def figures(result: Mapping[str, Any]) -> dict[str, float]:
+def figures(result: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of one cell."""
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for epochs, names in _EPOCHS.items():
         schedule = next(result[name] for name in names if name in result)
         for data_set, (validation, test) in _SETS.items():
             found[f"{data_set}_valid_acc_{epochs}"] = _accuracy(schedule, *validation)
             found[f"{data_set}_test_acc_{epochs}"] = _accuracy(schedule, *test)
             if epochs == "200":
+                found[f"{data_set}_valid_acc_200_seeds"] = _accuracies(schedule, *validation)
                 times = [sum(trial["train_times"].values()) for trial in _trials(schedule, validation[0])]
                 found[f"{data_set}_train_seconds_200"] = float(np.mean(times))
     return found
@@ -86,8 +87,23 @@ def _trials(schedule: Mapping[str, Any], training: str) -> list[Mapping[str, Any
 
 def _accuracy(schedule: Mapping[str, Any], training: str, images: str) -> float:
     """After the last epoch, in percent, mean over the seeds."""
+    return float(np.mean(_accuracies(schedule, training, images)))
+
+
+def _accuracies(schedule: Mapping[str, Any], training: str, images: str) -> list[float]:
+    """The same of each seed."""
     trials = _trials(schedule, training)
-    return float(np.mean([trial["eval_acc1es"][f"{images}@{trial['epochs'] - 1}"] for trial in trials]))
+    return [float(trial["eval_acc1es"][f"{images}@{trial['epochs'] - 1}"]) for trial in trials]
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """Lists become rows, filled up with NaN: no array has rows of several lengths."""
+    if not isinstance(values[0], list):
+        return np.array(values)
+    rows = np.full((len(values), max(map(len, values))), np.nan)
+    for row, known in zip(rows, values, strict=True):
+        row[: len(known)] = known
+    return rows
 
 
 def load_answer() -> Answer:
@@ -97,7 +113,7 @@ def load_answer() -> Answer:
         try:
             cells, results = _results(Path(str(request.header["path"])))
             rows = [figures(result) for result in results]
-            columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+            columns = {name: _column([row[name] for row in rows]) for name in rows[0]}
         except _NOT_THE_BENCHMARK as error:
             raise CandidateFailure(
                 f"it is not laid out as the benchmark's files are ({type(error).__name__}: {error})"

@@ -16,10 +16,10 @@ from automcu.finished import Evaluated, Finished
 from automcu.ledger import Calls, calls_of
 from automcu.llm.client import EndsTheRun
 from automcu.nasbench.isomorphism import canonical
-from automcu.nasbench.table import Epochs, Table, place
+from automcu.nasbench.table import place
 from automcu.proposal import InvalidProposal, Proposal, ProposalItem, Proposer
 from automcu.results import EpochPoint, Evaluation, FeasibilityReport, TrialResult
-from automcu.spaces.nasbench201 import NasBench201Space
+from automcu.spaces.nasbench201 import Cell, NasBench201Space
 
 Status = Literal["new", "isomorphic", "duplicate", "invalid"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -42,13 +42,13 @@ class Query:
 def search(
     proposer: Proposer,
     space: NasBench201Space,
-    table: Table,
+    validation: Callable[[Cell], float],
     queries: int,
     *,
-    epochs: Epochs = 200,
     report: Callable[[Architecture], FeasibilityReport] = lambda architecture: _UNJUDGED,
 ) -> Iterator[Query]:
-    """The first `queries` proposals; fewer where the proposer has no more. `report` is what proposers that look at
+    """The first `queries` proposals; fewer where the proposer has no more. `validation` is what the proposer is told of
+    a cell, `report` is what proposers that look at
     costs are told of a network. Raises what ends the run (`EndsTheRun`), and `LLMError` when a model fails before it
     has given anything at all."""
     asked, fruitless, talk = 0, 0, _NOTHING
@@ -72,7 +72,7 @@ def search(
                         architectures.add(architecture)
                         networks.add(network)
                         candidate = Candidate(asked + len(found) + 1, architecture, origin)
-                        news.append(_scored(candidate, table.validation(cell, epochs), report(architecture)))
+                        news.append(_scored(candidate, validation(cell), report(architecture)))
                     found.append(Query(place(cell), status, origin))
                 case InvalidProposal(_, reason) if asked + len(found) < queries:
                     found.append(Query(-1, "invalid", f"{proposer.name}: {reason}"))

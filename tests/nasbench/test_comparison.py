@@ -70,6 +70,7 @@ def test_an_interrupted_one_goes_on_with_what_is_missing(run, monkeypatch, tmp_p
         ("benchmark.methods=[rondom]", ("'rondom' is unknown", "local_search")),
         ("benchmark.methods=[]", ("at least one",)),
         ("benchmark.methods=[random,random]", ("once",)),
+        ("benchmark.noise=true", ("no accuracies of single trainings on cifar100", "benchmark.noise")),
         ("benchmark.epochs=90", ("benchmark.epochs", "12 or 200")),
         ("benchmark.seeds=1000000000", ("of memory", "lower benchmark.seeds")),
         ("+benchmark.colour=red", ("benchmark.colour is unknown",)),

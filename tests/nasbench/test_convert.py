@@ -14,7 +14,7 @@ import pytest
 from automcu.cli import main
 from automcu.errors import DataError
 from automcu.nasbench.convert import convert
-from automcu.nasbench.table import load_tables
+from automcu.nasbench.table import load_tables, place
 from automcu.spaces.nasbench201 import EDGES, OPERATIONS, cell_of, text_of
 
 CELLS = [text_of(cell) for cell in itertools.product(OPERATIONS, repeat=len(EDGES))]
@@ -87,6 +87,10 @@ def test_it_reads_what_the_benchmarks_own_reader_reads(whole, tmp_path, capsys) 
             assert 100 * table.validation(cell) == pytest.approx(long["valid-accuracy"])
             assert 100 * table.test(cell) == pytest.approx(tested["test-accuracy"])
             assert table.seconds(cell) == pytest.approx(long["train-all-time"])
+            seeds = [777, 888, 999][: 1 + index % 3]
+            singles = [api.get_more_info(index, training, hp="200", is_random=seed)["valid-accuracy"] for seed in seeds]
+            known = table.require_trainings()[place(cell)]
+            assert sorted(100 * known[np.isfinite(known)]) == pytest.approx(sorted(singles))
 
 
 def test_nas_bench_201s_own_file_gives_the_same(whole, tmp_path) -> None:

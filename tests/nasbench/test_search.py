@@ -1,8 +1,12 @@
+import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 
+import numpy as np
 import pytest
 
 from automcu.architecture import Architecture
+from automcu.errors import DataError
 from automcu.finished import Evaluated, Finished
 from automcu.nasbench.methods import FREE, PRIOR
 from automcu.nasbench.search import search
@@ -44,7 +48,7 @@ def test_everything_proposed_is_a_query_and_what_was_new_is_told_of() -> None:
     proposer = Told(
         of(ONE), InvalidProposal("{}", "no"), of(ONE), Notice("the model is down"), of(TWIN), of(OTHER), of(ONE)
     )
-    found = list(search(proposer, SPACE, counting(), 5))
+    found = list(search(proposer, SPACE, counting().validation, 5))
     assert [query.status for query in found] == ["new", "invalid", "duplicate", "isomorphic", "new"]
     assert [query.place for query in found] == [place(ONE), -1, place(ONE), place(TWIN), place(OTHER)]
     assert [end.candidate.architecture for end in proposer.seen] == [
@@ -56,17 +60,19 @@ def test_everything_proposed_is_a_query_and_what_was_new_is_told_of() -> None:
 
 def test_a_method_may_be_told_the_short_schedules_accuracy() -> None:
     proposer = Told(of(OTHER))
-    assert len(list(search(proposer, SPACE, counting(), 5, epochs=12))) == 1  # it has no more to propose
+    assert (
+        len(list(search(proposer, SPACE, partial(counting().validation, epochs=12), 5))) == 1
+    )  # it has no more to propose
     (end,) = proposer.seen
     assert isinstance(end, Evaluated) and end.evaluation.int8_validation_accuracy == pytest.approx(0.15)
 
 
 @pytest.mark.parametrize("method", FREE)
 def test_every_method_proposes_as_many_as_asked_and_all_but_tpe_none_twice(method) -> None:
-    found = list(search(FREE[method](SPACE, 3), SPACE, counting(), 40))
+    found = list(search(FREE[method](SPACE, 3), SPACE, counting().validation, 40))
     assert len(found) == 40
     assert {query.status for query in found} <= {"new", "isomorphic"} or method == "tpe"
-    again = list(search(FREE[method](SPACE, 3), SPACE, counting(), 40))
+    again = list(search(FREE[method](SPACE, 3), SPACE, counting().validation, 40))
     assert found == again
 
 
@@ -84,13 +90,31 @@ class TestOperationPrior(ProposerContract):
 
 
 @needs_table
+def test_a_single_training_is_one_of_those_that_the_mean_is_of() -> None:
+    tables = load_tables(REAL)
+    table = tables["cifar10"]
+    known = table.require_trainings()
+    assert np.isfinite(known).sum(axis=1).min() >= 2
+    # The lists are of the benchmark's second edition, which trained some cells again.
+    assert np.corrcoef(np.nanmean(known, axis=1), table.validation_200)[0, 1] > 0.999
+    rng = random.Random(0)
+    drawn = {table.one_training(OTHER, rng) for _ in range(50)}
+    assert drawn == set(known[place(OTHER)][np.isfinite(known[place(OTHER)])]) and len(drawn) > 1
+    with pytest.raises(DataError, match=r"cifar100.*benchmark\.noise"):
+        tables["cifar100"].one_training(OTHER, rng)
+
+
+@needs_table
 def test_the_surrogate_beats_local_search_on_real_cells() -> None:
     # 500 seeds are in experiments/nasbench201; a few suffice to see that nothing broke.
     table = load_tables(REAL)["cifar100"]
 
     def regret(method: str) -> float:
         best = [
-            max(table.validation_200[query.place] for query in search(FREE[method](SPACE, seed), SPACE, table, 30))
+            max(
+                table.validation_200[query.place]
+                for query in search(FREE[method](SPACE, seed), SPACE, table.validation, 30)
+            )
             for seed in range(6)
         ]
         return table.best_validation - sum(best) / len(best)
@@ -102,5 +126,5 @@ def test_an_architecture_of_renamed_operations_is_found_in_the_table() -> None:
     hidden = NasBench201Space((32, 32, 3), 10, ("op_c", "op_a", "op_e", "op_b", "op_d"))
     architecture = hidden.architecture(OTHER)
     assert isinstance(architecture, Architecture) and "conv" not in architecture.text
-    (query,) = search(Told(Proposal(architecture, "told")), hidden, counting(), 1)
+    (query,) = search(Told(Proposal(architecture, "told")), hidden, counting().validation, 1)
     assert query.place == place(OTHER)

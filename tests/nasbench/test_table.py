@@ -126,6 +126,19 @@ def test_the_same_network_has_the_same_number_of_convolutions() -> None:
 
 
 @needs_table
+@pytest.mark.parametrize("wrong", [[], [130.0], None, ["x"]])
+def test_broken_lists_of_single_trainings_are_told(wrong, tmp_path) -> None:
+    table = pq.read_table(REAL)
+    name = "cifar10_valid_acc_200_seeds"
+    values = table[name].to_pylist()
+    values = [[str(one) for one in row] for row in values] if wrong == ["x"] else [wrong, *values[1:]]
+    path = tmp_path / FILE
+    pq.write_table(table.set_column(table.schema.get_field_index(name), name, pa.array(values)), path)
+    with pytest.raises(DataError, match="no list of accuracies"):
+        load_tables(path)
+
+
+@needs_table
 @pytest.mark.parametrize("harm", ["column", "row", "twice", "text", "nan", "above", "words"])
 def test_a_broken_table_is_told_before_any_search(harm, tmp_path) -> None:
     columns = [name for name in pq.read_schema(REAL).names if "seeds" not in name]

@@ -139,11 +139,12 @@ def _asking(
     assert conversation is not None  # code cannot fill the proposal agent's role: that is proposer=evolution
     common = (space, conversation, config.task, budget_of(config), config.board.name, config.seed)
     cost = _cost_of(config)
-    code = RegularizedEvolution(space, config.seed)
     match asked:
         case LLMProposerConfig(mode=mode, fallback=fallback):
-            return LLMProposer(*common, code if fallback else None, mode=mode, cost=cost)
-        case HybridConfig(mode=mode, warm_start=warm_start, patience=patience):
+            code = RegularizedEvolution(space, config.seed) if fallback else None
+            return LLMProposer(*common, code, mode=mode, cost=cost)
+        case HybridConfig(mode=mode, warm_start=warm_start, patience=patience, starters=begins):
+            code = RegularizedEvolution(space, config.seed, starters=_starters_of(config, begins))
             return HybridProposer(*common, code, mode=mode, cost=cost, warm_start=warm_start, patience=patience)
 
 

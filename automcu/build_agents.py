@@ -74,7 +74,8 @@ def without_missing_model(config: RunConfig) -> tuple[RunConfig, str]:
 
 def by_code(config: RunConfig) -> RunConfig:
     """The same run without a language model: evolution proposes, and code fills the other roles."""
-    evolution = EvolutionConfig(kind="evolution", population=16, tournament=8, starters=False)
+    starters = isinstance(config.proposer, HybridConfig) and config.proposer.starters
+    evolution = EvolutionConfig(kind="evolution", population=16, tournament=8, starters=starters)
     roles: dict[str, object] = {
         role: getattr(config.agents, role).model_copy(update={"by": "code"}) for role in _ADVISORS
     }

@@ -149,13 +149,14 @@ class LLMProposerConfig(_Section):
 
 
 class HybridConfig(_Section):
-    """A language model makes the first `warm_start` proposals, evolution the others; the model is asked again once
-    `patience` trained candidates were no better than the best."""
+    """A language model makes the first `warm_start` proposals, evolution the others, with `starters` as in
+    `EvolutionConfig`; the model is asked again once `patience` trained candidates were no better than the best."""
 
     kind: Literal["hybrid"]
     mode: Mode
     warm_start: NonNegativeInt
     patience: PositiveInt
+    starters: bool
 
 
 class NoLLMConfig(_Section):

@@ -44,14 +44,27 @@ def test_every_experiment_builds(experiment: str) -> None:
     assert space.build(space.smallest()).output
     assert budget_of(config).ram_bytes <= config.board.ram_bytes
     assert limits_of(config).seconds == 60 * config.budget.minutes
-    names = {"quickstart": "hybrid", "llm_sweep": "llm"}
+    names = {"quickstart": "hybrid", "llm_sweep": "llm", "ablation": "llm"}
     assert proposer(config).name == names.get(experiment, "evolution")
+
+
+@pytest.mark.parametrize("peer", sorted(path.stem for path in (CONF / "peer").glob("*.yaml")))
+def test_every_peer_works_on_the_same_task_with_its_own_policy(peer: str) -> None:
+    config, plain = (
+        read_config(composed("+experiment=peers", f"+peer={peer}")),
+        read_config(composed("+experiment=peers")),
+    )
+    for name in ("task", "data", "board", "budget", "training", "final", "evaluation"):
+        assert getattr(config, name) == getattr(plain, name)
+    assert (config.search.check == "after_training") == (peer in ("colabnas", "unas"))
+    names = {"automcu": "evolution", "automcu_llm": "hybrid"}
+    assert proposer(config).name == names.get(peer, peer)
 
 
 OPTIONS = [
     (group.name, option.stem)
     for group in sorted(CONF.iterdir())
-    if group.is_dir() and group.name not in ("experiment", "benchmark")
+    if group.is_dir() and group.name not in ("experiment", "benchmark", "peer")
     for option in sorted(group.glob("*.yaml"))
 ]
 

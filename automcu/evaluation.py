@@ -52,6 +52,12 @@ class Measured:
     weights: bytes
 
 
+def disagreement(converted: np.ndarray, trained: np.ndarray) -> float:
+    """See `Evaluation.parity`. Rounding grows with the figures: the outputs of a deep network after a short training may
+    be in the thousands."""
+    return float(np.abs(converted - trained).max() / max(1.0, np.abs(trained).max()))
+
+
 class Evaluator:
     """Converts trained candidates and measures them. Holds the converter and the gate; close it when done."""
 
@@ -118,7 +124,7 @@ class Evaluator:
         parameters = weights_from_bytes(weights)
         probe = data.validation_images[: settings.parity_images]
         conversion = self._converter.convert(network, parameters, data.images[: settings.calibration_images], probe)
-        parity = float(np.abs(conversion.probe_outputs - forward(network, parameters, probe)).max())
+        parity = disagreement(conversion.probe_outputs, forward(network, parameters, probe))
         if not parity <= settings.parity_tolerance:
             raise CandidateFailure(
                 f"the Keras network's outputs differ from torch's by {parity:.1e} (allowed "

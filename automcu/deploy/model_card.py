@@ -85,8 +85,8 @@ def _designed(evidence: Evidence, design: Design) -> list[str]:
         f"int8 is the accuracy of `model_int8.tflite` itself, run by {test.interpreter}; float is that of the trained "
         "network before quantization. The network was chosen on the validation split"
         f"{', before it was trained on that too' * evaluation.trained_on}. The test set was opened once, "
-        f"for the network chosen. Float outputs of the trained and the converted network differ by at most "
-        f"{evaluation.parity:.1e}.",
+        f"for the network chosen. Float outputs of the trained and the converted network agree to "
+        f"{evaluation.parity:.1e} of the largest one (or of 1).",
         "",
         "## Training",
         "",

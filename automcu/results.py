@@ -96,8 +96,8 @@ class Evaluation:
     Where int8 lost more than the settings allow, `layer_errors` say where, and the network was trained on in simulated
     int8; `fine_tuned` says whether that is what was measured, since it was better.
     Where the validation images were `trained_on`, accuracies on them are no estimate of others.
-    `parity` is the largest difference between the torch and the Keras network's float outputs, as a share of the largest
-    output where that is more than 1.
+    `parity` is the largest difference between the torch and the Keras network's float outputs, as a share of the
+    largest output where that is more than 1.
     `report` is what the first tier that admitted the architecture says of the file; `vendor_report` what the second
     says, where there are two: AutoMCU's planner and a vendor's tool.
     """

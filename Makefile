@@ -52,6 +52,7 @@ bench: .venv/.ready ## The benchmarks, printed as rates and ratios
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.local_llm
 	$(BIN)/python -m benchmarks.llm_client
+	$(BIN)/python -m benchmarks.nasbench
 
 clean: ## Remove .venv and the tools' caches; run folders stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -53,7 +53,7 @@ class Measured:
 
 
 def disagreement(converted: np.ndarray, trained: np.ndarray) -> float:
-    """See `Evaluation.parity`. Rounding grows with the figures, and the outputs of a deep network after a short training
+    """See `Evaluation.parity`. Rounding grows with the figures: outputs of a deep network that was trained for an epoch
     may be in the thousands."""
     return float(np.abs(converted - trained).max() / max(1.0, np.abs(trained).max()))
 

@@ -119,7 +119,10 @@ class Supervisor:
             self._assigned.remove(candidate_id)
             curve = tuple(self._curves[candidate_id])
         if died or not curve:
-            reason = "the trial's process died; if this repeats, look for a lack of memory in the cluster's logs"
+            reason = (
+                "the trial's process was ended by a signal (a crash, or the system's, for lack of memory); if this "
+                "repeats, see the cluster's logs, and lower training.recipe.batch_size if memory is short"
+            )
             self._executor.deliver(WorkFailed("train", candidate_id, True, reason))
         else:
             seed = self._seed + candidate_id

@@ -17,21 +17,16 @@ scored tells how others like them would, and the one with the greatest expected 
 
 import random
 from collections.abc import Iterator, Sequence
-from copy import copy
 from itertools import chain
 
 import numpy as np
-from scipy.spatial.distance import pdist
-from scipy.stats import norm
-from sklearn.base import clone
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import Matern
 
 from automcu.architecture import Architecture
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
 from automcu.messages import RoundPlan
 from automcu.proposal import Proposal, ProposalItem
 from automcu.proposers.forecast import Forecast
+from automcu.proposers.gaussian_process import Model
 from automcu.proposers.niches import accuracy
 from automcu.proposers.random_search import largest_random
 from automcu.proposers.starters import Starters
@@ -44,12 +39,6 @@ PARENTS = 5
 TRIES = 100
 MODELLED = 256
 """The best so many networks are what the model is made of: its cost grows with their third power."""
-SOFTENING = 0.1
-_LEAST_GAP = 1e-6
-_SCALES = (0.7, 1.4, 2.8)
-"""Length scales, in median distances."""
-_NOISES = (0.003, 0.03, 0.3)
-"""Shares of the variance."""
 
 
 class SurrogateSearch:
@@ -124,7 +113,7 @@ class SurrogateSearch:
             return self._chance()
         model = Model(self._features([architecture for architecture, _ in known]), [score for _, score in known])
         if self._pending:
-            model = model.believing(self._features(list(self._pending.values())))
+            model.believe(self._features(list(self._pending.values())))
         order = np.argsort(-model.expected_improvement(self._features(candidates)), kind="stable")
         ranked = (candidates[place] for place in order)
         return next((candidate for candidate in ranked if self._fits(candidate)), None) or self._chance()
@@ -137,42 +126,3 @@ class SurrogateSearch:
 
     def _features(self, architectures: Sequence[Architecture]) -> np.ndarray:
         return np.array([self._space.features(architecture) for architecture in architectures])
-
-
-class Model:
-    """A Gaussian process of stretched scores (higher is better) over `features`, a row each."""
-
-    def __init__(self, features: np.ndarray, scores: Sequence[float]) -> None:
-        best, middle = max(scores), float(np.median(scores))
-        gaps = (best - np.array(scores)) / max(best - middle, _LEAST_GAP)
-        stretched = -np.log(gaps + SOFTENING)
-        self._fit(features, (stretched - stretched.mean()) / max(float(stretched.std()), _LEAST_GAP))
-
-    def _fit(self, features: np.ndarray, values: np.ndarray) -> None:
-        self._features, self._values, self._best = features, values, float(values.max())
-        distance = max(float(np.median(pdist(features))), _LEAST_GAP)
-        fits = [
-            GaussianProcessRegressor(Matern(distance * scale, nu=1.5), alpha=noise, optimizer=None).fit(
-                features, values
-            )
-            for scale in _SCALES
-            for noise in _NOISES
-        ]
-        self._process = max(fits, key=lambda fit: fit.log_marginal_likelihood_value_)
-
-    def believing(self, features: np.ndarray) -> "Model":
-        """The same, with networks of these features scored as it expects."""
-        told = copy(self)
-        told._process = clone(self._process).fit(
-            np.concatenate([self._features, features]),
-            np.concatenate([self._values, self._process.predict(features)]),
-        )
-        return told
-
-    def expected_improvement(self, features: np.ndarray) -> np.ndarray:
-        """Of each row over the best score known."""
-        mean, deviation = self._process.predict(features, return_std=True)
-        deviation = np.maximum(deviation, _LEAST_GAP)
-        above = (mean - self._best) / deviation
-        improvement: np.ndarray = deviation * (above * norm.cdf(above) + norm.pdf(above))
-        return improvement

@@ -95,7 +95,7 @@ class NasBench201Space:
     def random(self, rng: Random) -> Architecture:
         """See `Space`."""
         while True:
-            cell = tuple(rng.choice(OPERATIONS) for _ in EDGES)
+            cell = tuple(rng.choices(OPERATIONS, k=len(EDGES)))
             if computes(cell):
                 return self.architecture(cell)
 
@@ -200,6 +200,7 @@ def text_of(cell: Cell) -> str:
 _EXAMPLE = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
 
 
+@cache
 def computes(cell: Cell) -> bool:
     """Whether a path leads from the input of the cell to its output, so that the network computes no constant."""
     reached = {0}

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern
 
 from automcu.architecture import Candidate
 from automcu.board import Violation
 from automcu.finished import Rejected
 from automcu.proposal import Proposal, Proposer
 from automcu.proposers import surrogate
+from automcu.proposers.gaussian_process import GaussianProcess, Model
 from automcu.proposers.random_search import RandomSearch
 from automcu.proposers.starters import Starters
-from automcu.proposers.surrogate import Model, SurrogateSearch
+from automcu.proposers.surrogate import SurrogateSearch
 from automcu.spaces.mcu_cnn import McuCnnSpace
 from automcu.spaces.nasbench201 import NasBench201Space
 from tests import builders
@@ -82,9 +85,26 @@ def test_what_is_still_trained_is_not_proposed_again_nor_its_twin() -> None:
 def test_the_model_is_finite_whatever_the_scores(scores: list[float], seed: int) -> None:
     features = np.random.default_rng(seed).integers(0, 3, (len(scores), 4)).astype(float)
     model = Model(features, scores)
-    for told in (model, model.believing(features[:1] + 1)):
-        improvement = told.expected_improvement(features + 0.5)
+    for _ in range(2):
+        improvement = model.expected_improvement(features + 0.5)
         assert np.isfinite(improvement).all() and (improvement >= 0).all()
+        model.believe(features[:1] + 1)
+
+
+@given(st.integers(2, 30), st.integers(1, 5), st.sampled_from([0.3, 1.0, 4.0]), st.sampled_from([0.003, 0.3]))
+def test_the_process_is_what_scikit_learn_computes(rows: int, columns: int, scale: float, noise: float) -> None:
+    rng = np.random.default_rng(rows)
+    known, asked, values = rng.normal(size=(rows, columns)), rng.normal(size=(9, columns)), rng.normal(size=rows)
+    ours = GaussianProcess.fitted(known, values, [scale], [noise])
+    theirs = GaussianProcessRegressor(Matern(scale, nu=1.5), alpha=noise, optimizer=None).fit(known, values)
+    mean, deviation = theirs.predict(asked, return_std=True)
+    assert ours.mean(asked) == pytest.approx(mean, abs=1e-8) and ours.deviation(asked) == pytest.approx(
+        deviation, abs=1e-6
+    )
+    constant = rows / 2 * np.log(2 * np.pi)
+    assert ours.log_likelihood - constant == pytest.approx(theirs.log_marginal_likelihood_value_)
+    best = GaussianProcess.fitted(known, values, [0.3, 1.0, 4.0], [0.003, 0.3])
+    assert best.log_likelihood >= ours.log_likelihood
 
 
 @pytest.mark.parametrize("at", [0.0, 3.0])

@@ -44,7 +44,7 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     from automcu.config import read_benchmark
     from automcu.nasbench import report
     from automcu.nasbench.comparison import Comparison, Results, runs_of, tables_in
-    from automcu.nasbench.methods import ASKING
+    from automcu.nasbench.methods import ASKING, is_hidden
 
     began = time.monotonic()
     config = read_benchmark(composed)
@@ -77,7 +77,7 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     words = (
         f"{asked.seeds:,} seeds from {asked.first_seed}, told the validation accuracy after {asked.epochs} epochs"
         f"{' of one training, drawn at random' if asked.noise else ''}"
-        f"{', operations renamed and data sets hidden' if asked.hidden else ''}. "
+        f"{'; hidden: operations renamed, data sets not named' if any(map(is_hidden, asked.methods)) else ''}. "
         f"{f'{model} is asked, on {datetime.now(UTC):%Y-%m-%d}. ' if model else ''}"
         "Test accuracy is that of the network that is best in validation so far; every proposal is a query, and "
         "invalid ones and duplicates count. p is of Wilcoxon's signed-rank test, two-sided, paired by seeds."

@@ -396,7 +396,6 @@ class NasBenchConfig(_Section):
     queries: PositiveInt
     epochs: Epochs
     noise: bool
-    hidden: bool
 
 
 class BenchmarkConfig(BaseModel):

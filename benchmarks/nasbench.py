@@ -37,7 +37,7 @@ def table_file() -> Path:
 def rate(method: str, path: Path, seeds: int, first: int) -> float:
     """Queries a second of searches on CIFAR-10."""
     began = time.process_time()
-    rows = run_piece(Piece(method, "cifar10", first, seeds, QUERIES, 200, False, False), path)
+    rows = run_piece(Piece(method, "cifar10", first, seeds, QUERIES, 200, False), path)
     return len(rows) / (time.process_time() - began)
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from automcu.errors import ConfigError, OutputError
 from automcu.llm.client import LLM
-from automcu.nasbench.methods import ASKING, FREE, METHODS
+from automcu.nasbench.methods import ASKING, FREE, METHODS, is_hidden
 from automcu.nasbench.search import STATUSES, search
 from automcu.nasbench.setting import Setting, setting
 from automcu.nasbench.summary import Runs
@@ -46,8 +46,7 @@ _ASKED = {
 class Comparison:
     """What is compared: `seeds` searches, from `first_seed` on, of `queries` each. Methods are told the validation
     accuracy after so many `epochs`, with `noise` that of one of a cell's trainings, drawn at random; how good what they
-    find is, is always told by the mean after 200. `hidden` is as in
-    `automcu.nasbench.setting`; `model` says which language model is asked, empty for none.
+    find is, is always told by the mean after 200. `model` says which language model is asked, empty for none.
 
     Raises `ConfigError` for names that there are not, and for more rows than fit into half of the machine's memory.
     """
@@ -59,7 +58,6 @@ class Comparison:
     first_seed: int = 0
     epochs: Epochs = 200
     noise: bool = False
-    hidden: bool = False
     model: str = ""
 
     def __post_init__(self) -> None:
@@ -93,7 +91,7 @@ class Comparison:
             for data_set in self.data_sets:
                 for seed in range(self.first_seed, last, size):
                     seeds = min(size, last - seed)
-                    yield Piece(method, data_set, seed, seeds, self.queries, self.epochs, self.noise, self.hidden)
+                    yield Piece(method, data_set, seed, seeds, self.queries, self.epochs, self.noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,6 @@ class Piece:
     queries: int
     epochs: Epochs
     noise: bool
-    hidden: bool
 
     @property
     def name(self) -> str:
@@ -130,7 +127,7 @@ def run_piece(piece: Piece, path: Path, models: Models | None = None) -> pa.Tabl
     table = tables_in(path)[piece.data_set]
     columns: dict[str, list[object]] = {name: [] for name in ("seed", "query", "place", "status", "origin", *_ASKED)}
     for seed in range(piece.first_seed, piece.first_seed + piece.seeds):
-        shown = setting(piece.data_set, seed, hidden=piece.hidden)
+        shown = setting(piece.data_set, seed, hidden=is_hidden(piece.method))
         proposer = _proposer(piece.method, shown, seed, models)
         told = partial(table.validation, epochs=piece.epochs)
         if piece.noise:

@@ -95,10 +95,18 @@ def _hybrid(setting: Setting, seed: int, llm: LLM) -> Proposer:
     return HybridProposer(*given, code, mode="architecture", cost=cost, warm_start=WARM_START, patience=10**9)
 
 
-ASKING: Mapping[str, Asking] = {"genius": _genius, "llm": _llm, "hybrid": _hybrid}
-"""Those that ask a language model."""
+_ASKING: Mapping[str, Asking] = {"genius": _genius, "llm": _llm, "hybrid": _hybrid}
+_HIDDEN = "_hidden"
+ASKING: Mapping[str, Asking] = {**_ASKING, **{f"{name}{_HIDDEN}": method for name, method in _ASKING.items()}}
+"""Those that ask a language model; see `is_hidden`."""
 
 METHODS = (*FREE, *ASKING)
+
+
+def is_hidden(method: str) -> bool:
+    """Whether a method's model is not told what it searches, as in `automcu.nasbench.setting`: a control for what it
+    remembers of the table."""
+    return method.endswith(_HIDDEN)
 
 
 def _conversation(llm: LLM, memory_chars: int) -> Conversation:

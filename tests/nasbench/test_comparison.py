@@ -135,8 +135,8 @@ def test_methods_that_ask_a_model_are_compared_and_what_they_used_is_told(run, m
     script = tmp_path / "replies.json"
     script.write_text(json.dumps([*replies, "no idea", *replies[:2]]))
     result = run(
-        "+experiment=nasbench201", "benchmark.methods=[genius,llm,hybrid,random]", "benchmark.data_sets=[cifar100]",
-        "benchmark.seeds=2", "benchmark.queries=12", "llm=scripted", f"llm.replies={script}",
+        "+experiment=nasbench201", "benchmark.methods=[genius,genius_hidden,llm,hybrid,random]",
+        "benchmark.data_sets=[cifar100]", "benchmark.seeds=2", "benchmark.queries=12", "llm=scripted", f"llm.replies={script}",
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "asks scripted" in result.out
@@ -145,11 +145,13 @@ def test_methods_that_ask_a_model_are_compared_and_what_they_used_is_told(run, m
     assert {row["status"] for row in genius[:8]} <= {"new", "isomorphic"}
     assert [row["status"] for row in genius[8:]] == ["duplicate", "invalid", "duplicate", "duplicate"]
     assert [row["calls"] for row in genius] == [1] * 12
+    hidden = [row["status"] for row in rows if row["method"] == "genius_hidden"]
+    assert set(hidden[:8]) == {"invalid"}  # operations go by other names there
     hybrid = [row["origin"] for row in rows if row["method"] == "hybrid" and row["seed"] == 1]
     assert hybrid[0] == "llm" and hybrid[-1].startswith("local_search") and len(hybrid) == 12
     assert "| genius | cifar100 |" in result.out and "| unknown |" in result.out
     page = (result.folder / "report.html").read_text()
-    assert "scripted is asked, on 20" in page
+    assert "scripted is asked, on 20" in page and "hidden: operations renamed" in page
 
 
 @needs_table

@@ -136,7 +136,8 @@ def test_methods_that_ask_a_model_are_compared_and_what_they_used_is_told(run, m
     script.write_text(json.dumps([*replies, "no idea", *replies[:2]]))
     result = run(
         "+experiment=nasbench201", "benchmark.methods=[genius,genius_hidden,llm,hybrid,random]",
-        "benchmark.data_sets=[cifar100]", "benchmark.seeds=2", "benchmark.queries=12", "llm=scripted", f"llm.replies={script}",
+        "benchmark.data_sets=[cifar100]", "benchmark.seeds=2", "benchmark.queries=12", "llm=scripted",
+        f"llm.replies={script}",
     )  # fmt: skip
     assert result.code == 0, result.err
     assert "asks scripted" in result.out

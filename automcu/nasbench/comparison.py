@@ -7,6 +7,7 @@ In the comparison's folder `settings.json` says what is compared, `parts/` holds
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -204,6 +205,8 @@ class Results:
             self._folder.write(ROWS, sink.getvalue().to_pybytes())
             for part in parts:
                 self._folder.remove(f"parts/{part.name}")
+            with suppress(OSError):
+                (self._folder.path / "parts").rmdir()
         return pq.read_table(target)
 
     def _part(self, piece: Piece) -> Path:

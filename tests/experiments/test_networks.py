@@ -20,6 +20,8 @@ NETWORKS = {
     "cifar10": ("cifar10", "nucleo_f746zg", 256, 512),
     "cifar10_tight": ("cifar10", "nucleo_l432kc", 64, 64),
     "cifar100": ("cifar100", "nucleo_f746zg", 256, 512),
+    "fashion_tight": ("fashion_mnist", "nucleo_l432kc", 64, 64),
+    "mnist_tight": ("mnist", "nucleo_l432kc", 64, 64),
 }
 """By folder: task, board, KB of RAM and of Flash."""
 

@@ -50,6 +50,15 @@ class _Miss:
     excess: float
 
 
+def require_tournament(population: int, tournament: int) -> None:
+    """Raise `ConfigError` unless 1 <= tournament <= population."""
+    if not 1 <= tournament <= population:
+        raise ConfigError(
+            f"a tournament of {tournament} cannot be drawn from a population of {population}; "
+            "set 1 <= tournament <= population"
+        )
+
+
 class RegularizedEvolution:
     """Tournament selection, one-step mutation, death by age; begins with `starters` where there are any.
 
@@ -70,11 +79,7 @@ class RegularizedEvolution:
         begin: int | None = None,
         drawn: int = 3,
     ) -> None:
-        if not 1 <= tournament <= population:
-            raise ConfigError(
-                f"a tournament of {tournament} cannot be drawn from a population of {population}; "
-                "set 1 <= tournament <= population"
-            )
+        require_tournament(population, tournament)
         self._space = space
         self._rng = random.Random(seed)
         self._tournament = tournament

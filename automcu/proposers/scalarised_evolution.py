@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from automcu.architecture import Architecture, Candidate
 from automcu.board import Budget, Resource
-from automcu.errors import ConfigError
 from automcu.finished import Deployed, Evaluated, Failed, Finished, Rejected, Skipped, Stopped
 from automcu.messages import RoundPlan
 from automcu.proposal import Proposal, ProposalItem
+from automcu.proposers.evolution import require_tournament
 from automcu.proposers.niches import accuracy
 from automcu.proposers.random_search import fresh_random
 from automcu.spaces.space import Space
@@ -41,11 +41,7 @@ class ScalarisedEvolution:
     def __init__(
         self, space: Space, seed: int, budget: Budget, population: int, tournament: int, error_bound: float
     ) -> None:
-        if not 1 <= tournament <= population:
-            raise ConfigError(
-                f"a tournament of {tournament} cannot be drawn from a population of {population}; "
-                "set 1 <= tournament <= population"
-            )
+        require_tournament(population, tournament)
         self._space = space
         self._rng = random.Random(seed)
         self._budget = budget

@@ -61,6 +61,15 @@ def test_every_peer_works_on_the_same_task_with_its_own_policy(peer: str) -> Non
     assert proposer(config).name == names.get(peer, peer)
 
 
+@pytest.mark.parametrize("chosen", sorted(path.stem for path in (CONF / "proposer").glob("*.yaml")))
+def test_every_experiment_takes_every_proposer(chosen: str) -> None:
+    """So none may set a key that only some proposers have: it would be left over with the others."""
+    for path in (CONF / "experiment").glob("*.yaml"):
+        whole = composed(f"+experiment={path.stem}", f"proposer={chosen}")
+        if "benchmark" not in whole:
+            assert read_config(whole).proposer.kind == whole["proposer"]["kind"]
+
+
 OPTIONS = [
     (group.name, option.stem)
     for group in sorted(CONF.iterdir())

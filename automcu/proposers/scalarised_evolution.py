@@ -45,6 +45,11 @@ class ScalarisedEvolution:
         self._space = space
         self._rng = random.Random(seed)
         self._budget = budget
+        self._limits: dict[Resource, float] = {"ram": budget.ram_bytes, "flash": budget.flash_bytes}
+        if budget.macs is not None:
+            self._limits["macs"] = budget.macs
+        if budget.latency_ms is not None:
+            self._limits["latency"] = 1000 * budget.latency_ms
         self._population = population
         self._tournament = tournament
         self._error_bound = error_bound
@@ -77,18 +82,8 @@ class ScalarisedEvolution:
                     error = _WORST if trial is None else 1 - trial.validation_accuracy
                 case Deployed() | Failed() | Skipped():
                     continue
-            limits = self._limits()
-            costs = (self._budget.figure(resource, report) / limit for resource, limit in limits.items())
+            costs = (self._budget.figure(resource, report) / limit for resource, limit in self._limits.items())
             self._members.append(_Member(candidate, (error / self._error_bound, *costs)))
-
-    def _limits(self) -> dict[Resource, float]:
-        budget = self._budget
-        found: dict[Resource, float] = {"ram": budget.ram_bytes, "flash": budget.flash_bytes}
-        if budget.macs is not None:
-            found["macs"] = budget.macs
-        if budget.latency_ms is not None:
-            found["latency"] = 1000 * budget.latency_ms
-        return found
 
     def _winner(self) -> Candidate:
         drawn = self._rng.sample(self._members, self._tournament)

@@ -311,7 +311,9 @@ def _evaluation_settings_of(config: RunConfig) -> EvaluationSettings:
         asked.processes,
         asked.time_limit_seconds,
         asked.most_int8_drop,
-        replace(config.training.recipe, epochs=asked.fine_tuning_epochs, learning_rate=asked.fine_tuning_rate),
+        replace(
+            config.training.recipe, epochs=asked.fine_tuning_epochs, learning_rate=asked.fine_tuning_rate, shares=()
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from automcu.errors import CandidateFailure
+from automcu.errors import CandidateFailure, InfraFailure
 from automcu.export.converter import Converter
 from automcu.export.interpreter import accuracy, images_to_int8, run_int8
 from automcu.feasibility.gate import Gate
@@ -101,7 +101,7 @@ class Evaluator:
             tuned = fine_tuned(
                 network,
                 parameters,
-                data.for_search(),
+                data if work.trial.final else data.for_search(),
                 settings.fine_tuning,
                 calibration=calibration,
                 threads=settings.processes,
@@ -111,7 +111,7 @@ class Evaluator:
             again = self._measure(work, weights_to_bytes(tuned), began)
             better = again.evaluation.int8_validation_accuracy > evaluation.int8_validation_accuracy
             best = again if better else measured
-        except CandidateFailure:  # it diverged: what was measured stands
+        except (CandidateFailure, InfraFailure):  # whatever it was: what was measured stands
             pass
         told = replace(best.evaluation, layer_errors=errors, fine_tuned=better, seconds=time.monotonic() - began)
         return replace(best, evaluation=told)

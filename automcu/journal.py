@@ -2,8 +2,8 @@
 
 The first line describes the run (`Header`); each further line is one outcome with the seconds since the start; the last
 one says how the run ended. A line is written whole and flushed to the operating system before the search acts on it,
-so killing the process loses nothing that was acted on (a power failure may lose the last seconds). A torn last line
-is what a kill in mid-write leaves behind; reading drops it.
+so killing the process loses nothing that was acted on. A power failure may lose the last seconds, but no line up to the
+last training that ended. A torn last line is what a kill in mid-write leaves behind; reading drops it.
 """
 
 import json
@@ -110,6 +110,8 @@ class Journal:
             redacted_json(_adapter(kind).dump_json(event)),
         )
         _guarded(self.path, lambda: (self._file.write(line), self._file.flush()))
+        if isinstance(event, Trained):  # hours of work, whose checkpoint is removed next
+            _guarded(self.path, lambda: os.fsync(self._file.fileno()))
 
     def close(self) -> None:
         """Close the file; the journal takes no more events."""

@@ -166,6 +166,7 @@ def _carry_out(
         say(f"Teacher: the network that {config.teacher} deployed")
     provenance = {"seed": str(config.seed), "git_revision": str(header.git_revision), **header.versions}
     end = _drive(config, judge, provenance, header, files, data, began, past)
+    files.remove_folder("checkpoints")  # of what was given up
 
     from automcu.report.results import write_results
 

@@ -13,6 +13,7 @@ best/                      the bundle of the deployed network
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ class RunFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
                 file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # the journal must not tell of a file that a power failure takes back
             os.chmod(file.name, 0o644)
             os.replace(file.name, target)
         except OSError as error:
@@ -77,6 +80,10 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise _refused(self.path / name, error) from error
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder that may be there, with all that is in it."""
+        shutil.rmtree(self.path / name, ignore_errors=True)
 
     def read(self, name: str) -> bytes:
         """The content of a file that was written before."""

@@ -19,7 +19,7 @@ from automcu.deploy.bundle import write_bundle
 from automcu.evaluation import Measured
 from automcu.executors.blueprint import Blueprint
 from automcu.journal import journal_extract
-from automcu.run_folder import RunFolder, checkpoint_name, model_name, weights_name
+from automcu.run_folder import RunFolder, model_name, weights_name
 from automcu.work import (
     Check,
     ChooseRecipe,
@@ -164,8 +164,6 @@ class RayExecutor:
                     }
                 if weights:
                     self._folder.write(weights_name(candidate_id), weights)
-                if isinstance(outcome, Trained) or not outcome.retryable:
-                    self._folder.remove(checkpoint_name(candidate_id, final=hung))
                 self._training.discard(candidate_id)
                 outcomes.append(outcome)
                 outcome, weights = self._delivered.get_nowait()
@@ -203,8 +201,6 @@ class RayExecutor:
         assert outcome.candidate_id is not None
         if weights:
             self._folder.write(weights_name(outcome.candidate_id, final=True), weights)
-        if isinstance(outcome, Trained) or not outcome.retryable:
-            self._folder.remove(checkpoint_name(outcome.candidate_id, final=True))
         return (outcome,)
 
     def _store_model(

@@ -1,7 +1,7 @@
 """A whole search on Ray, seen from the driver."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,11 +44,7 @@ def run_on_ray(
     final = {"CPU": float(blueprint.final_cpus), "GPU": blueprint.final_gpus} if limits.final_candidates else {}
     board = {BOARD_RESOURCE.format(blueprint.board): 1.0}
     require_resources({"a training": trial, "the final phase": final, f"deploying to {blueprint.board}": board})
-    slots = sum(
-        int(min(node["Resources"].get(name, 0) // amount for name, amount in trial.items() if amount))
-        for node in ray.nodes()
-        if node["Alive"]
-    )
+    slots = sum(slots_of(node["Resources"], trial) for node in ray.nodes() if node["Alive"])
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     reference = ray.put(data)
     supervisor = (
@@ -77,6 +73,11 @@ def run_on_ray(
         over.set()
         teller.join(timeout=5)
         ray.kill(supervisor)
+
+
+def slots_of(resources: Mapping[str, float], trial: Mapping[str, float]) -> int:
+    """How many trials a node takes at once. Ray counts in ten-thousandths, so that five trials of a fifth fit."""
+    return int(min(round(resources.get(name, 0) * 1e4) // round(share * 1e4) for name, share in trial.items() if share))
 
 
 def _tell(supervisor: ActorHandle, over: threading.Event, say: Callable[[str], None]) -> None:

@@ -14,6 +14,7 @@ import ray
 from automcu.actors.executor import RayExecutor
 from automcu.errors import AutoMCUError, InfraFailure
 from automcu.executors.blueprint import Blueprint, Past, RunEnd
+from automcu.executors.checkpoints import CheckpointRemover
 from automcu.journal import Header, Journal
 from automcu.ledger import Ledger
 from automcu.report.progress import Progress
@@ -58,7 +59,8 @@ class Supervisor:
     def run(self) -> str | None:
         """Drive the search to its end. Returns the sentence to show when that was not possible."""
         try:
-            drive(self._search, self._executor, (self._journal, self._ledger, self._progress))
+            remover = CheckpointRemover(self._folder)
+            drive(self._search, self._executor, (self._journal, self._ledger, self._progress, remover))
         except AutoMCUError as error:
             return str(error)
         finally:

@@ -10,6 +10,7 @@ from automcu.agents.training import TrainingAgent
 from automcu.deploy.bundle import write_bundle
 from automcu.executors import steps
 from automcu.executors.blueprint import Blueprint, Past, RunEnd
+from automcu.executors.checkpoints import CheckpointRemover
 from automcu.executors.steps import DeploymentRole, EvaluationRole, TrainingRole
 from automcu.feasibility.gate import Gate
 from automcu.journal import Header, Journal, journal_extract
@@ -17,7 +18,7 @@ from automcu.ledger import Ledger
 from automcu.proposal import Proposer
 from automcu.report.progress import Progress
 from automcu.results import EpochPoint
-from automcu.run_folder import RunFolder, checkpoint_name, model_name, weights_name
+from automcu.run_folder import RunFolder, model_name, weights_name
 from automcu.search import Limits, Search, drive
 from automcu.training.data import TrainingData
 from automcu.work import (
@@ -112,12 +113,8 @@ class InlineExecutor:
         try:
             trial, weights = self._roles.training.train(work, partial(self._on_epoch, work.candidate.id))
         except Exception as error:
-            failed = steps.failure(stage_of(work), work.candidate.id, error)
-            if not failed.retryable:
-                self._folder.remove(checkpoint_name(work.candidate.id, isinstance(work, Retrain)))
-            return failed
+            return steps.failure(stage_of(work), work.candidate.id, error)
         self._folder.write(weights_name(work.candidate.id, trial.final), weights)
-        self._folder.remove(checkpoint_name(work.candidate.id, trial.final))
         return Trained(work.candidate.id, trial)
 
 
@@ -153,7 +150,8 @@ def run_inline(
     search.replay(outcome for _, outcome in past)
     try:
         progress = Progress(search, clock, say)
-        drive(search, InlineExecutor(roles, folder, progress.epoch), (journal, ledger, progress))
+        recorders = journal, ledger, progress, CheckpointRemover(folder)
+        drive(search, InlineExecutor(roles, folder, progress.epoch), recorders)
     finally:
         journal.close()
         evaluation.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from automcu.errors import InfraFailure, OutputError
+from automcu.errors import InfraFailure
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
@@ -37,18 +37,13 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[st
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]] | None:
-    """Tensors and facts of the checkpoint at `path`, None where there is none. Raises `OutputError` for a broken
-    one."""
+    """Tensors and facts of the checkpoint at `path`, None where there is none or a broken one."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.exists():
-        return None
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {})["facts"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise OutputError(f"{path} is no whole checkpoint ({error}); remove it to train from the start") from None
-    if not isinstance(facts, dict):
-        raise OutputError(f"{path} is no whole checkpoint (facts); remove it to train from the start")
-    return tensors, facts
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return None
+    return (tensors, facts) if isinstance(facts, dict) else None

@@ -113,6 +113,11 @@ def load_training(
     if max_images is not None and max_images < task.class_count:
         raise ConfigError(f"max_images is {max_images} for {task.class_count} classes; raise it to at least that")
     found = _load(task, roots, "train", own)
+    alone = np.flatnonzero(np.bincount(found.labels) == 1)
+    if len(alone):
+        raise DataError(
+            f"class {found.class_names[alone[0]]} has one image to train and validate on, which is too few; add images"
+        )
     rng = np.random.default_rng(seed)
     # In no order, so that the first so many of them are a fair sample: for calibration, for quick measurements.
     training, validation = map(rng.permutation, stratified_split(found.labels, validation_share, rng))
@@ -136,40 +141,26 @@ def load_test(task: Task, roots: Sequence[Path], own: OwnData | None = None) -> 
 
 
 def require_test(task: Task, roots: Sequence[Path], own: OwnData | None = None) -> None:
-    """Make sure that `load_test` will find its shards, without reading an image: better told now than after a search.
+    """Make sure that `load_test` will do: better told now than after a search. The images are read and forgotten.
 
-    Raises `DataError` when training shards are there but no whole test shards.
+    Raises as `load_test` does, and `DataError` when training shards are there but no test shards.
     """
-    import pyarrow.parquet as pq
-
-    if own is not None:
-        folders = [own.path] if own.in_shards else []
-    else:
-        folders = [root / task.dataset for root in roots] if task.dataset in _SHARDED else []
-    if not any(find_shards(folder, "train") for folder in folders):
-        return
-    shards = next(filter(None, (find_shards(folder, "test") for folder in folders)), ())
-    if not shards:
-        raise DataError(
-            f"{task.dataset} has training shards but no test-*.parquet; put them beside the training shards"
-        )
-    for shard in shards:
-        try:
-            pq.read_metadata(shard)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{shard} is no whole Parquet file ({error}); fetch it again") from error
+    if own is None and task.dataset in _SHARDED:
+        folders = [root / task.dataset for root in roots]
+        shards = {split: any(find_shards(folder, split) for folder in folders) for split in ("train", "test")}
+        if shards["train"] and not shards["test"]:  # before a download is tried
+            raise DataError(
+                f"{task.dataset} has training shards but no test-*.parquet; put them beside the training shards"
+            )
+    load_test(task, roots, own)
 
 
 def stratified_split(labels: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (kept, held out) with `share` of every class held out: at least one, and never all of it.
-
-    Raises `DataError` for a class with a single image.
-    """
+    """Indices (kept, held out) with `share` of every class held out: of a class of several images at least one, and
+    never all; of a class of one image none."""
     kept, held_out = [], []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        if len(members) < 2:
-            raise DataError(f"class {label} has a single image, which cannot be split; add images of it")
         count = min(max(round(len(members) * share), 1), len(members) - 1)
         held_out.append(members[:count])
         kept.append(members[count:])

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from automcu.errors import CandidateFailure, ConfigError, OutOfMemory, OutputError
+from automcu.errors import CandidateFailure, ConfigError, OutOfMemory
 from automcu.graph.network import Network
 from automcu.results import EpochPoint, TrialResult
 from automcu.training.augment import Batch, batch_of
@@ -61,7 +61,7 @@ def train_network(
         raise ConfigError("the recipe has distillation and the data no teacher; give it one, or set distillation to 0")
     prepare(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with _memory_guard(recipe):
+    with memory_guard(recipe):
         training = on_device(data.images, data.labels, device)
         validation = on_device(data.validation_images, data.validation_labels, device)
         state = State(network, recipe, data.labels, seed, device, data.teacher if recipe.distillation else None)
@@ -70,7 +70,7 @@ def train_network(
     began = start - (state.curve[-1].seconds if state.curve else 0.0)
     late, validating, validated, resumed = False, 0.0, 0.0, state.step
     while state.step < state.steps and not late:
-        with _memory_guard(recipe):
+        with memory_guard(recipe):
             losses = []
             for loss in state.epoch(training):
                 losses.append(loss)
@@ -137,7 +137,8 @@ class State:
         self.planned = self.steps = self._ends[-1]
         self.curve: list[EpochPoint] = []
         self._teacher = None if teacher is None else _frozen(teacher, device)
-        described = f"{network.input_shape} {network.layers} {recipe} {self._bfloat16} {seed}"
+        # Without the batch size: what runs out of memory goes on with half of it.
+        described = f"{network.input_shape} {network.layers} {replace(recipe, batch_size=2)} {self._bfloat16} {seed}"
         described += "" if teacher is None else f" {teacher.fingerprint}"
         self._identity = hashlib.sha256(described.encode() + labels.tobytes()).hexdigest()
 
@@ -183,31 +184,25 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, between two epochs."""
-        facts = {
-            "training": self._identity,
-            "step": self.step,
-            "steps": self.steps,
-            "curve": [asdict(point) for point in self.curve],
-        }
+        curve = [asdict(point) for point in self.curve]
+        facts = {"training": self._identity, "epochs": self._ends.index(self.steps) + 1, "curve": curve}
         save_checkpoint(path, {**self._tensors(), "generator": self._generator.get_state()}, facts)
 
     def restore(self, path: Path) -> None:
-        """Go on from the checkpoint at `path`, if there is one. Raises `OutputError` when it is of another training."""
+        """Go on from the checkpoint at `path`, if there is a whole one of the same training."""
         found = load_checkpoint(path)
         if found is None:
             return
         tensors, facts = found
         own = self._tensors()
         if facts.get("training") != self._identity or tensors.keys() != own.keys() | {"generator"}:
-            raise OutputError(
-                f"{path} is of another network, recipe, seed or data; remove it to train from the start, or give "
-                "another path"
-            )
+            return
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
         self._generator.set_state(tensors["generator"])
-        self.step, self.steps = int(facts["step"]), int(facts["steps"])  # type: ignore[call-overload]
         self.curve = [EpochPoint(**point) for point in facts["curve"]]  # type: ignore[attr-defined]
+        self.step = self._ends[len(self.curve) - 1]
+        self.steps = self._ends[int(facts["epochs"]) - 1]  # type: ignore[call-overload]
 
     def _tensors(self) -> dict[str, Tensor]:
         """Live tensors by name."""
@@ -259,7 +254,8 @@ def _accuracy(model: TorchNetwork, data: Split) -> float:
 
 
 @contextmanager
-def _memory_guard(recipe: Recipe) -> Iterator[None]:
+def memory_guard(recipe: Recipe) -> Iterator[None]:
+    """Tell lack of memory as `OutOfMemory`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

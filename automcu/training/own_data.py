@@ -1,9 +1,10 @@
 """A user's own images: a folder of image files, an `.npz` file, or Hugging Face-style Parquet shards.
 
-All of it is untrusted: it becomes a `LabelledImages`, or a `DataError` that names the file.
+All of it is untrusted: it becomes a `LabelledImages` with at least one image, or a `DataError` that names the file.
 """
 
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 _MOST_PIXELS = 50_000_000
 _MOST_BYTES = 8_000_000_000
 _MODES = {1: "L", 3: "RGB"}
+# A damaged or encrypted archive; NotImplementedError is a RuntimeError.
+_BROKEN_NPZ = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class OwnData:
       scaled and converted; else they are refused.
     - an `.npz` file with `x_train` (uint8, NHWC or NHW) and `y_train`, and `x_test` and `y_test` where there is a test
       set; where there is none, a fixed fifth of each class is.
-    - a folder of `train-*.parquet` and `test-*.parquet` with the columns `image` and `label`.
+    - a folder of `train-*.parquet` and `test-*.parquet` with the columns `image` (or `img`) and `label`.
     """
 
     path: Path
@@ -63,6 +66,11 @@ def load_own(own: OwnData, task: Task, split: Literal["train", "test"], cache: P
 def _image_folder(own: OwnData, task: Task, split: str) -> tuple[LabelledImages, bool]:
     train = own.path / "train"
     whole = not (train.is_dir() and (own.path / "test").is_dir())
+    if whole and train.is_dir() and _folders(train):
+        raise DataError(
+            f"{own.path} has a folder train but no folder test; name one test, or move the folders of classes from "
+            "train up into it, and a fifth of each will be the test set"
+        )
     classes = _folders(own.path if whole else train)
     folder = own.path if whole else own.path / split
     if len(classes) != task.class_count:
@@ -77,6 +85,13 @@ def _image_folder(own: OwnData, task: Task, split: str) -> tuple[LabelledImages,
             f"{own.path / 'test' / unknown[0]} is of a class that {train} does not have; add it there or remove it"
         )
     files = [(path, label) for label, name in enumerate(classes) for path in _images_in(folder / name)]
+    if not files:
+        raise DataError(
+            f"the folders of classes in {folder} hold no image file ({', '.join(sorted(_SUFFIXES))}); put the images "
+            "right into them"
+        )
+    if task.input_shape[2] not in _MODES:
+        raise DataError(f"images in files have 1 or 3 channels, not {task.input_shape[2]}; correct task.input_shape")
     images = np.empty((len(files), *task.input_shape), np.uint8)
 
     def decode(row: int) -> None:
@@ -133,15 +148,15 @@ def _npz(path: Path, task: Task, split: str) -> tuple[LabelledImages, bool]:
             sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
         whole = "x_test" not in sizes
         images_name, labels_name = ("x_train", "y_train") if whole else (f"x_{split}", f"y_{split}")
-        if sizes.get(images_name, 0) > _MOST_BYTES:
-            raise DataError(f"{images_name} of {path} takes over {_MOST_BYTES:,} bytes; keep fewer images")
+        if sizes.get(images_name, 0) + sizes.get(labels_name, 0) > _MOST_BYTES:
+            raise DataError(f"{images_name} and {labels_name} of {path} take over {_MOST_BYTES:,} bytes; keep fewer")
         with np.load(path, allow_pickle=False) as arrays:
             images, labels = arrays[images_name], arrays[labels_name]
     except DataError:
         raise
     except KeyError as error:
         raise DataError(f"{path} has no array {error}; save x_train, y_train, x_test and y_test in it") from None
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
+    except _BROKEN_NPZ as error:
         raise DataError(f"cannot read {path} ({error}); save it again with numpy.savez, or correct data.path") from None
     images = images[..., None] if images.ndim == 3 else images
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
@@ -151,6 +166,8 @@ def _npz(path: Path, task: Task, split: str) -> tuple[LabelledImages, bool]:
 
 
 def _require(path: Path, images_name: str, images: Any, labels_name: str, labels: Any, task: Task) -> None:
+    if not len(images):
+        raise DataError(f"{images_name} of {path} holds no image; save some in it")
     if images.dtype != np.uint8:
         raise DataError(f"{images_name} of {path} is {images.dtype}; save pixels as uint8, from 0 to 255")
     if images.shape[1:] != task.input_shape:

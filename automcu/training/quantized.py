@@ -19,12 +19,15 @@ from automcu.graph.network import Add, Concat, Layer, Network
 from automcu.results import LayerError
 from automcu.training.augment import batch_of
 from automcu.training.data import TrainingData
+from automcu.training.loop import memory_guard, on_device
 from automcu.training.model import ConvBlock, DenseBlock, TorchNetwork, normalise
 from automcu.training.optimizer import NesterovSGD, share_of_peak
 from automcu.training.processor import prepare
 from automcu.training.recipe import Recipe
 
 _CALIBRATION_BATCH = 100
+_LOOK_AT_TIME = 0.1
+"""Share of the time after which a fine-tuning is shortened to what there is time for."""
 _FORGET = 0.99
 """Share that a range keeps of its old ends at each batch of a fine-tuning."""
 
@@ -145,8 +148,11 @@ def fine_tuned(
     seed: int,
     seconds: float,
 ) -> dict[str, np.ndarray]:
-    """`weights` after `recipe.epochs` more epochs of training in simulated int8, or what `seconds` allow; statistics of
-    batch normalisation stay. The recipe's optimizer is SGD. Raises `CandidateFailure` when the loss is not finite."""
+    """`weights` after `recipe.epochs` more epochs of training in simulated int8, or what `seconds` allow.
+
+    Statistics of batch normalisation stay. The optimizer is SGD, whatever the recipe's. Where there is time enough,
+    only the seed decides. Raises `CandidateFailure` when the loss is not finite, `OutOfMemory` when memory is short.
+    """
     began = time.monotonic()
     prepare(threads)
     generator = torch.Generator().manual_seed(seed)
@@ -156,22 +162,24 @@ def fine_tuned(
     quantized.observe(normalise(torch.tensor(calibration)))
     quantized.train()
     model.eval()
-    images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-    batch = min(recipe.batch_size, len(labels))
-    steps = recipe.epochs * (len(labels) // batch)
+    split = on_device(data.images, data.labels, torch.device("cpu"))
+    batch = min(recipe.batch_size, len(data.labels))
+    planned = steps = recipe.epochs * (len(data.labels) // batch)
     optimizer = NesterovSGD(model.parameters(), recipe.weight_decay)
-    order = torch.empty(0, dtype=torch.int64)
-    for step in range(steps):
-        if len(order) < batch:
-            order = torch.randperm(len(labels), generator=generator)
-        chosen, order = order[:batch], order[batch:]
-        made = batch_of(images, labels, chosen, replace(recipe, mixup=0.0), generator)
-        loss = F.cross_entropy(quantized(made.images), made.labels, label_smoothing=recipe.label_smoothing)
-        if not torch.isfinite(loss):
-            raise CandidateFailure(f"the loss of the int8 fine-tuning became {loss.item()}; lower its learning rate")
-        loss.backward()  # type: ignore[no-untyped-call]
-        progress = max(step / steps, (time.monotonic() - began) / seconds)
-        if progress >= 1:
-            break
-        optimizer.step(recipe.learning_rate * share_of_peak("cosine", progress), step + 1)
+    order, step = torch.empty(0, dtype=torch.int64), 0
+    with memory_guard(recipe):
+        while step < steps:
+            if len(order) < batch:
+                order = torch.randperm(len(data.labels), generator=generator)
+            chosen, order = order[:batch], order[batch:]
+            made = batch_of(split.images, split.labels, chosen, replace(recipe, mixup=0.0), generator)
+            loss = F.cross_entropy(quantized(made.images), made.labels, label_smoothing=recipe.label_smoothing)
+            if not torch.isfinite(loss):
+                raise CandidateFailure(f"the int8 fine-tuning's loss became {loss.item()}; lower its learning rate")
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step(recipe.learning_rate * share_of_peak("cosine", step / steps), step + 1)
+            step += 1
+            spent = time.monotonic() - began
+            if spent > _LOOK_AT_TIME * seconds:  # the first steps say little about the others
+                steps = min(planned, int(step * seconds / spent))
     return model.parameters_by_name()

@@ -1,8 +1,9 @@
 """Image data sets in Hugging Face's Parquet convention, decoded once and kept decoded in the user's cache.
 
-A shard is a Parquet file with a column `image` (struct with `bytes`: one encoded PNG, WebP or JPEG file) and an
-integer label column. Everything in it is untrusted: it becomes a `LabelledImages` or a `DataError` that names file
-and row. The cache is a convenience: a corrupt one is rebuilt, an unwritable one is left out.
+A shard is a Parquet file with a column `image`, or `img` as some sets call it (struct with `bytes`: one encoded PNG,
+WebP or JPEG file), and an integer label column. Everything in it is untrusted: it becomes a `LabelledImages` or a
+`DataError` that names file and row. The cache is a convenience: a corrupt one is rebuilt, an unwritable one is left
+out.
 """
 
 import hashlib
@@ -113,17 +114,18 @@ def _read_shard(path: Path, label: str, shape: Shape, class_count: int, pool: Th
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            table = file.read(columns=["image.bytes", label])
+            image = "img" if "image" not in schema.names and "img" in schema.names else "image"
+            table = file.read(columns=[f"{image}.bytes", label])
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"cannot read {path} ({reason}); replace the file with an intact copy") from None
     image_bytes = pa.struct([pa.field("bytes", pa.binary())])
     types = {field.name: field.type for field in table.schema}
-    if types.get("image") != image_bytes or not pa.types.is_integer(types.get(label, pa.null())):
+    if types.get(image) != image_bytes or not pa.types.is_integer(types.get(label, pa.null())):
         raise DataError(
-            f"{path} needs a column image: struct<bytes: binary> and an integer column {label}; convert it to that"
+            f"{path} needs a column {image}: struct<bytes: binary> and an integer column {label}; convert it to that"
         )
-    encoded = pc.struct_field(table["image"], 0).to_pylist()
+    encoded = pc.struct_field(table[image], 0).to_pylist()
     labels = table[label].to_pylist()
     for row, value in enumerate(labels):
         if value is None or not 0 <= value < class_count:

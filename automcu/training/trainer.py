@@ -6,6 +6,7 @@ Importing this loads no torch; `TorchTrainer` does when it trains.
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from automcu.errors import OutOfMemory
+from automcu.errors import CandidateFailure, OutOfMemory
 from automcu.graph.network import Network
 from automcu.messages import RecipeChoice
 from automcu.results import EpochPoint, TrialResult
@@ -48,9 +49,9 @@ class Trainer(Protocol):
         `on_epoch` sees each point of the learning curve as it is known, and may raise to stop: what it raises is
         passed on. There is always at least one point, and the last one is of the weights returned. The same seed on
         the same CPU gives the same weights, unless time ran out. Where there is a file at `checkpoint`, the training
-        goes on from it; it is written after each epoch. Raises `CandidateFailure` when the network cannot be trained,
-        `InfraFailure` when the machine is out of memory or the checkpoint cannot be written, `OutputError` when it is
-        broken or of another training.
+        goes on from it, unless it is broken or of another training; it is written after each epoch. Raises
+        `CandidateFailure` when the network cannot be trained, for lack of memory with half the batch too, and
+        `InfraFailure` when the checkpoint cannot be written.
         """
         ...
 
@@ -76,8 +77,8 @@ class TorchTrainer:
         on_epoch: Callable[[EpochPoint], None],
         checkpoint: Path | None = None,
     ) -> TrainedNetwork:
-        """See `Trainer.train`. What runs out of memory is begun once more, with half the batch and the time that is
-        left."""
+        """See `Trainer.train`. What runs out of memory goes on with half the batch and the time that is left, from
+        the last checkpoint if there is one."""
         from automcu.training.loop import train_network
 
         start = time.monotonic()
@@ -94,13 +95,14 @@ class TorchTrainer:
                 checkpoint=checkpoint,
             )
 
-        try:
+        with suppress(OutOfMemory):
             return train(self.recipe)
-        except OutOfMemory:
-            if checkpoint is not None:
-                checkpoint.unlink(missing_ok=True)
+        # Here, and not while the error is handled, which keeps alive what the memory was needed for.
+        try:
             trained = train(replace(self.recipe, batch_size=max(self.recipe.batch_size // 2, 2)))
-            return replace(trained, trial=replace(trained.trial, halved_batch=True))
+        except OutOfMemory as error:
+            raise CandidateFailure(str(error)) from None
+        return replace(trained, trial=replace(trained.trial, halved_batch=True))
 
     def with_recipe(self, choice: RecipeChoice) -> "TorchTrainer":
         """See `Trainer.with_recipe`."""

@@ -64,6 +64,14 @@ class TestRay(RayRuns, ExecutorContract):
         with pytest.raises(ConfigError, match="GPU"):
             self.run(replace(blueprint(), trial_gpus=1.0), LIMITS, tmp_path)
 
+    @pytest.mark.parametrize(("share", "trials"), [(1.0, 2), (0.5, 4), (0.3, 6), (0.2, 10), (0.1, 20), (0.01, 64)])
+    def test_as_many_trials_as_share_a_gpu_fit(self, share: float, trials: int) -> None:
+        from automcu.actors.run import slots_of
+
+        assert slots_of({"CPU": 64.0, "GPU": 2.0, "memory": 1e9}, {"CPU": 1.0, "GPU": share}) == trials
+        assert slots_of({"CPU": 64.0}, {"CPU": 1.0, "GPU": share}) == 0
+        assert slots_of({"CPU": 3.0}, {"CPU": 1.0, "GPU": 0.0}) == 3
+
 
 @pytest.mark.slow
 class TestRayFailures(RayRuns, FailureContract):

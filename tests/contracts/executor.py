@@ -77,6 +77,25 @@ class Misbehaving:
         return DummyTrainer().train(network, data, seed=seed, seconds=seconds, on_epoch=on_epoch)
 
 
+@dataclass(frozen=True)
+class Saving:
+    """Leaves a checkpoint and fails at the first try of every training; the second needs the checkpoint."""
+
+    def with_recipe(self, choice: RecipeChoice) -> "Saving":
+        return self
+
+    def train(
+        self, network: Network, data: TrainingData, *, seed: int, seconds: float,
+        on_epoch: Callable[[EpochPoint], None], checkpoint: Path | None = None,
+    ) -> TrainedNetwork:  # fmt: skip
+        assert checkpoint is not None
+        if not checkpoint.exists():
+            checkpoint.parent.mkdir(exist_ok=True)
+            checkpoint.touch()
+            raise InfraFailure("out of memory; close other programs")
+        return DummyTrainer().train(network, data, seed=seed, seconds=seconds, on_epoch=on_epoch)
+
+
 def diverge() -> None:
     raise CandidateFailure("the loss is NaN; try a lower learning rate")
 
@@ -171,8 +190,8 @@ def _gate() -> Gate:
     return Gate(SPACE, BUDGET, [PlannerTier()])
 
 
-def _training(trainer: object, data: TrainingData) -> TrainingRole:
-    return TrainingRole(SPACE, trainer, data, 7, Path("nowhere"), DummyTrainer(epochs=9), True)  # type: ignore[arg-type]
+def _training(trainer: object, folder: Path, data: TrainingData) -> TrainingRole:
+    return TrainingRole(SPACE, trainer, data, 7, folder, DummyTrainer(epochs=9), True)  # type: ignore[arg-type]
 
 
 def _evaluation(conversation: Ask | None, data: TrainingData, shared: Shared) -> EvaluationRole:
@@ -185,7 +204,7 @@ def _deployment(conversation: Ask | None, data: TrainingData, shared: Shared) ->
     return DeploymentRole(QuickDeployer(), agent, data, TASK, BUDGET, {}, 2)  # type: ignore[arg-type]
 
 
-def blueprint(trainer: object | None = None) -> Blueprint:
+def blueprint(trainer: object | None = None, folder: Path = Path("nowhere")) -> Blueprint:
     return Blueprint(
         make_meter=None,
         make_context=None,
@@ -193,7 +212,7 @@ def blueprint(trainer: object | None = None) -> Blueprint:
         make_proposer=_random_search,
         make_gate=_gate,
         make_training_agent=None,
-        make_training=partial(_training, trainer or DummyTrainer()),
+        make_training=partial(_training, trainer or DummyTrainer(), folder),
         make_evaluation=partial(_evaluation, None),
         make_deployment=partial(_deployment, None),
         board="nucleo_f446re",
@@ -303,7 +322,6 @@ class ExecutorContract:
             assert (files / "weights.safetensors").read_bytes()
         shipped = tmp_path / f"candidates/{deployed.candidate.id:05d}/final/model_int8.tflite"
         assert (tmp_path / "best" / "model_int8.tflite").read_bytes() == shipped.read_bytes()
-        assert not list(tmp_path.glob("checkpoints/*"))
 
 
 class FailureContract(ExecutorContract):
@@ -327,6 +345,12 @@ class FailureContract(ExecutorContract):
         finished, funnel = end.finished, end.funnel
         assert funnel.failed == 0 and funnel.trained == LIMITS.max_trained and funnel.deployed == 1
         assert not any(isinstance(end, Failed) for end in finished.values())
+
+    def test_a_checkpoint_is_there_until_its_training_has_ended(self, tmp_path: Path) -> None:
+        end = self.run(blueprint(Saving(), tmp_path), LIMITS, tmp_path)
+        assert end.funnel.trained == LIMITS.max_trained and end.funnel.deployed == 1
+        left = {int(path.stem) for path in (tmp_path / "checkpoints").iterdir()}
+        assert all(isinstance(end.finished[candidate_id], Skipped) for candidate_id in left)
 
     def test_a_proposer_that_gives_up_ends_the_run_with_its_sentence(self, tmp_path: Path) -> None:
         end = self.run(replace(blueprint(), make_proposer=_silent), LIMITS, tmp_path)

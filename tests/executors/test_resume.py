@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from automcu.errors import OutputError
-from automcu.executors.blueprint import Past, RunEnd
+from automcu.executors.blueprint import Blueprint, Past, RunEnd
 from automcu.executors.inline import run_inline
 from automcu.finished import Deployed
 from automcu.journal import Header, read_journal
@@ -20,10 +20,10 @@ from tests.contracts import executor as contract
 LIMITS = replace(contract.LIMITS, final_candidates=1, final_seconds=60.0)
 
 
-def run(folder: Path, past: Past = ()) -> RunEnd:
+def run(folder: Path, past: Past = (), blueprint: Blueprint | None = None) -> RunEnd:
     ticks = itertools.count()
     return run_inline(
-        contract.blueprint(), LIMITS, contract.HEADER, RunFolder(folder), contract.data(),
+        blueprint or contract.blueprint(), LIMITS, contract.HEADER, RunFolder(folder), contract.data(),
         lambda: 0.001 * next(ticks), lambda line: None, past,
     )  # fmt: skip
 
@@ -45,6 +45,20 @@ def test_whatever_line_of_the_journal_is_the_last_the_resumed_run_ends_as_the_wh
         trained = [(event.candidate_id, event.trial.final) for event in events if isinstance(event, Trained)]
         assert len(set(checked)) == len(checked) and len(set(trained)) == len(trained)
         shutil.rmtree(folder)
+
+
+def test_a_disk_that_refuses_a_file_ends_the_run_and_what_is_left_is_done_when_it_is_resumed(tmp_path: Path) -> None:
+    blocking = tmp_path / "candidates"
+    blocking.write_bytes(b"no room for a folder")
+    blueprint = contract.blueprint(contract.Saving(), tmp_path)
+    with pytest.raises(OutputError, match="free disk space"):
+        run(tmp_path, blueprint=blueprint)
+    (kept,) = (tmp_path / "checkpoints").iterdir()
+    past = [(entry.seconds, entry.event) for entry in read_journal(tmp_path / "journal.jsonl")][1:]
+    assert not any(isinstance(event, Trained) for _, event in past)
+    blocking.unlink()
+    end = run(tmp_path, past, blueprint)  # type: ignore[arg-type]
+    assert end.funnel.deployed == 1 and end.funnel.trained == LIMITS.max_trained and not kept.exists()
 
 
 def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:

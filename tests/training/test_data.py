@@ -184,8 +184,8 @@ class TestSplits:
         assert set(labels[kept]) == set(labels[held_out]) == set(range(len(counts)))
 
     def test_single_image_of_a_class(self):
-        with pytest.raises(DataError, match="class 1 has a single image"):
-            stratified_split(np.array([0, 0, 1]), 0.5, np.random.default_rng(0))
+        kept, held_out = stratified_split(np.array([0, 0, 1]), 0.9, np.random.default_rng(0))
+        assert kept.tolist()[1:] == [2] and len(held_out) == 1
 
     @pytest.mark.parametrize(
         "changes",
@@ -410,14 +410,13 @@ def test_missing_or_torn_test_shards_are_told_before_a_search(tmp_path):
     task = Task("mnist", "mnist", (28, 28, 1), 10, "digits")
     folder = tmp_path / "mnist"
     folder.mkdir()
-    require_test(task, [tmp_path])  # nothing here at all: the download brings both splits
     for shard in source.glob("train-*"):
         (folder / shard.name).symlink_to(shard)
     with pytest.raises(DataError, match="put them beside"):
         require_test(task, [tmp_path])
     (shard,) = source.glob("test-*")
     (folder / shard.name).write_bytes(shard.read_bytes()[:1000])
-    with pytest.raises(DataError, match="fetch it again"):
+    with pytest.raises(DataError, match="intact copy"):
         require_test(task, [tmp_path])
     (folder / shard.name).write_bytes(shard.read_bytes())
     require_test(task, [tmp_path])

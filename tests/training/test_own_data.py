@@ -1,6 +1,7 @@
 """A user's own images, in all three forms: what is in them comes out, and whatever is wrong is told by name."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,19 +64,23 @@ def make_npz(root: Path, with_test: bool) -> OwnData:
     return OwnData(root / "data.npz")
 
 
-def make_parquet(root: Path, with_test: bool) -> OwnData:
+def make_parquet(root: Path, with_test: bool, columns: Sequence[str] = ("img", "image")) -> OwnData:
     for split, first, count in (("train", 0, 8), ("test", 100, 2)):
         rows = []
         for label in range(3):
             for number in range(count):
                 file = io.BytesIO()
                 Image.fromarray(pixels(first + 10 * label + number)).save(file, "png")
-                rows.append({"img": {"bytes": file.getvalue()}, "image": {"bytes": file.getvalue()}, "kind": label})
+                rows.append({column: {"bytes": file.getvalue()} for column in columns} | {"kind": label})
         pq.write_table(pa.Table.from_pylist(rows), root / f"{split}-00000-of-00001.parquet")
     return OwnData(root, label="kind")
 
 
-MAKERS = {"images": make_images, "npz": make_npz, "parquet": make_parquet}
+def make_parquet_with_img(root: Path, with_test: bool) -> OwnData:
+    return make_parquet(root, with_test, ["img"])
+
+
+MAKERS = {"images": make_images, "npz": make_npz, "parquet": make_parquet, "img": make_parquet_with_img}
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -145,6 +150,27 @@ def one_image(root: Path) -> OwnData:
     return own
 
 
+def no_images(root: Path) -> OwnData:
+    for name in NAMES:
+        (root / name).mkdir()
+        (root / name / "photo.gif").write_bytes(b"GIF89a")
+    return OwnData(root)
+
+
+def train_and_val(root: Path) -> OwnData:
+    for split in ("train", "val"):
+        folders(root / split, 0, 3)
+    return OwnData(root)
+
+
+def damaged_npz(root: Path) -> OwnData:
+    np.savez_compressed(root / "data.npz", x_train=np.arange(540).astype(np.uint8), y_train=np.arange(6))
+    content = bytearray((root / "data.npz").read_bytes())
+    content[100:400] = bytes(300)
+    (root / "data.npz").write_bytes(content)
+    return OwnData(root / "data.npz")
+
+
 def npz(**arrays: object):
     def make(root: Path) -> OwnData:
         good = {"x_train": np.zeros((6, 6, 5, 3), np.uint8), "y_train": np.arange(6) % 3}
@@ -174,9 +200,13 @@ def no_train_shards(root: Path) -> OwnData:
         (broken_image, r"bad\.png cannot be decoded"),
         (extra_class, r"quince is of a class"),
         (empty_class, r"no train image of class 2 \(plum\)"),
-        (one_image, r"single image"),
+        (one_image, r"class plum has one image"),
+        (no_images, r"hold no image file \(\.bmp, "),
+        (train_and_val, r"folder train but no folder test"),
         (lambda root: OwnData(root / "missing.npz"), r"missing\.npz.*data\.path"),
         (no_npz, r"cannot read .*data\.npz"),
+        (damaged_npz, r"cannot read .*data\.npz"),
+        (npz(x_train=np.zeros((0, 6, 5, 3), np.uint8), y_train=np.zeros(0, int)), r"x_train of .* holds no image"),
         (npz(x_train=np.zeros((6, 6, 5, 3), np.float32)), r"float32; save pixels as uint8"),
         (npz(x_train=np.zeros((6, 5, 5, 3), np.uint8)), r"shape \(5, 5, 3\).*task\.input_shape"),
         (npz(x_train=np.zeros((5, 6, 5, 3), np.uint8)), r"save one whole number an image"),
@@ -184,23 +214,45 @@ def no_train_shards(root: Path) -> OwnData:
         (npz(y_train=np.arange(6)), r"goes from 0 to 5"),
         (npz(y_train=np.arange(6) % 3 - 1), r"goes from -1 to 1"),
         (npz(y_train=np.array([None] * 6)), r"cannot read"),
-        (npz(x_test=np.zeros((1, 6, 5, 3), np.uint8)), None),
         (no_train_shards, r"holds no train-\*\.parquet"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_by_name(make, told: str | None, tmp_path: Path) -> None:
+def test_what_is_wrong_is_told_by_name(make, told: str, tmp_path: Path) -> None:
     own = make(tmp_path)
-    if told is None:  # a test set without labels shows when it is opened, and no sooner
-        train(own)
-        with pytest.raises(DataError, match="no array"):
-            opened(own)
-        return
     with pytest.raises(DataError, match=told):
         train(own)
 
 
-def test_parquet_without_test_shards_is_told_before_the_search(tmp_path: Path) -> None:
-    own = make_parquet(tmp_path, True)
-    (tmp_path / "test-00000-of-00001.parquet").unlink()
-    with pytest.raises(DataError, match="no test-"):
+def no_test_shards(root: Path) -> OwnData:
+    own = make_parquet(root, True)
+    (root / "test-00000-of-00001.parquet").unlink()
+    return own
+
+
+def broken_test_image(root: Path) -> OwnData:
+    own = make_images(root, True)
+    (root / "test" / "pear" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    return own
+
+
+def no_test_image_of_a_class(root: Path) -> OwnData:
+    own = make_images(root, True)
+    for file in (root / "test" / "plum").iterdir():
+        file.unlink()
+    return own
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (no_test_shards, "no test-"),
+        (broken_test_image, r"bad\.png cannot be decoded"),
+        (no_test_image_of_a_class, r"no test image of class 2 \(plum\)"),
+        (npz(x_test=np.zeros((1, 6, 5, 3), np.uint8)), "no array"),
+    ],
+)
+def test_what_is_wrong_with_the_test_set_is_told_before_the_search(make, told: str, tmp_path: Path) -> None:
+    own = make(tmp_path)
+    train(own)
+    with pytest.raises(DataError, match=told):
         require_test(TASK, (), own)

@@ -113,7 +113,13 @@ class Evaluator:
             best = again if better else measured
         except (CandidateFailure, InfraFailure):  # whatever it was: what was measured stands
             pass
-        told = replace(best.evaluation, layer_errors=errors, fine_tuned=better, seconds=time.monotonic() - began)
+        told = replace(
+            best.evaluation,
+            layer_errors=errors,
+            fine_tuned=better,
+            converted_accuracy=evaluation.int8_validation_accuracy,
+            seconds=time.monotonic() - began,
+        )
         return replace(best, evaluation=told)
 
     def _measure(self, work: Evaluate, weights: bytes, began: float) -> Measured:

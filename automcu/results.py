@@ -94,7 +94,8 @@ class Evaluation:
     """The converted network, measured: the int8 .tflite file itself, interpreted as a microcontroller would.
 
     Where int8 lost more than the settings allow, `layer_errors` say where, and the network was trained on in simulated
-    int8; `fine_tuned` says whether that is what was measured, since it was better.
+    int8; `fine_tuned` says whether that is what was measured, since it was better. `converted_accuracy` is the int8
+    accuracy before that; the float accuracy is always of the weights that were measured.
     Where the validation images were `trained_on`, accuracies on them are no estimate of others.
     `parity` is the largest difference between the torch and the Keras network's float outputs, as a share of the
     largest output where that is more than 1.
@@ -114,6 +115,7 @@ class Evaluation:
     trained_on: bool = False
     layer_errors: tuple[LayerError, ...] = ()
     fine_tuned: bool = False
+    converted_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,10 +82,10 @@ def _designed(evidence: Evidence, design: Design) -> list[str]:
         f"| {evaluation.int8_validation_accuracy:.2%} | {evaluation.float_validation_accuracy:.2%} |",
         f"| test | {test.images:,} | {test.int8_accuracy:.2%} | {test.float_accuracy:.2%} |",
         "",
-        f"int8 is the accuracy of `model_int8.tflite` itself, run by {test.interpreter}; float is that of the trained "
-        "network before quantization. The network was chosen on the validation split"
-        f"{', before it was trained on that too' * evaluation.trained_on}. The test set was opened once, "
-        f"for the network chosen. Float outputs of the trained and the converted network agree to "
+        f"int8 is the accuracy of `model_int8.tflite` itself, run by {test.interpreter}; float is that of its weights "
+        f"before quantization{', after training on in simulated int8' * evaluation.fine_tuned}. The network was chosen "
+        f"on the validation split{', before it was trained on that too' * evaluation.trained_on}. The test set was opened "
+        f"once, for the network chosen. Float outputs of the trained and the converted network agree to "
         f"{evaluation.parity:.1e} of the largest one (or of 1).",
         "",
         "## Training",
@@ -103,8 +103,8 @@ def _int8_losses(evaluation: Evaluation) -> list[str]:
         return []
     how = "was trained on in simulated int8" if evaluation.fine_tuned else "did not gain by training in simulated int8"
     return [
-        f"Converted at first, int8 lost more accuracy than the settings allow, and the network {how}. Signal to noise "
-        "of int8 after each layer, before that:",
+        f"Converted at first, int8 came to {evaluation.converted_accuracy or 0:.2%} in validation, lost more than the "
+        f"settings allow, and the network {how}. Signal to noise of int8 after each layer, before that:",
         "",
         "| layer | dB |",
         "|---|---|",

@@ -19,7 +19,7 @@ from automcu.results import Deployment, FeasibilityReport, Measurement, TrialRes
 from automcu.run_folder import RunFolder
 from automcu.search import Funnel
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _FRONT_ROWS = 12
 
 
@@ -110,6 +110,7 @@ def candidates_table(finished: Mapping[int, Finished]) -> bytes:
         "saw_validation": pa.bool_(),
         "tflite_bytes": pa.int64(),
         "fine_tuned": pa.bool_(),
+        "int8_before_fine_tuning": pa.float64(),
         "layer_errors": pa.string(),
         "link": pa.string(),
         "unit": pa.string(),
@@ -182,15 +183,15 @@ def _training(trial: TrialResult) -> dict[str, Any]:
 
 
 def _measurement(end: Evaluated | Deployed) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    return {
+        # Of the same weights and images: the learning curve has what the training measured.
+        "float_validation_accuracy": end.chosen_by.float_validation_accuracy,
         "int8_validation_accuracy": end.chosen_by.int8_validation_accuracy,
         "tflite_bytes": end.evaluation.tflite_bytes,
         "fine_tuned": end.evaluation.fine_tuned,
+        "int8_before_fine_tuning": end.evaluation.converted_accuracy,
         "layer_errors": json.dumps([asdict(error) for error in end.evaluation.layer_errors]),
     }
-    if end.searched is not None:
-        found["float_validation_accuracy"] = end.searched.float_validation_accuracy
-    return found
 
 
 def _on_board(measured: Measurement) -> dict[str, Any]:

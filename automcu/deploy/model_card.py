@@ -84,8 +84,8 @@ def _designed(evidence: Evidence, design: Design) -> list[str]:
         "",
         f"int8 is the accuracy of `model_int8.tflite` itself, run by {test.interpreter}; float is that of its weights "
         f"before quantization{', after training on in simulated int8' * evaluation.fine_tuned}. The network was chosen "
-        f"on the validation split{', before it was trained on that too' * evaluation.trained_on}. The test set was opened "
-        f"once, for the network chosen. Float outputs of the trained and the converted network agree to "
+        f"on the validation split{', before it was trained on that too' * evaluation.trained_on}. The test set was "
+        "opened once, for the network chosen. Float outputs of the trained and the converted network agree to "
         f"{evaluation.parity:.1e} of the largest one (or of 1).",
         "",
         "## Training",

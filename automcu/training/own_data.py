@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from automcu.architecture import Shape, Task
+from automcu.architecture import Task
 from automcu.errors import DataError
+from automcu.training.image_file import decode
 from automcu.training.shards import LabelledImages, find_shards, load_shards
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-_MOST_PIXELS = 50_000_000
 _MOST_BYTES = 8_000_000_000
-_MODES = {1: "L", 3: "RGB"}
 # A damaged or encrypted archive; NotImplementedError is a RuntimeError.
 _BROKEN_NPZ = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -90,15 +89,14 @@ def _image_folder(own: OwnData, task: Task, split: str) -> tuple[LabelledImages,
             f"the folders of classes in {folder} hold no image file ({', '.join(sorted(_SUFFIXES))}); put the images "
             "right into them"
         )
-    if task.input_shape[2] not in _MODES:
-        raise DataError(f"images in files have 1 or 3 channels, not {task.input_shape[2]}; correct task.input_shape")
     images = np.empty((len(files), *task.input_shape), np.uint8)
 
-    def decode(row: int) -> None:
-        images[row] = _decode(files[row][0], task.input_shape, own.fit)
+    def fill(row: int) -> None:
+        path, _ = files[row]
+        images[row] = decode(path, str(path), task.input_shape, fit=own.fit)
 
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(decode, range(len(files))):
+        for _ in pool.map(fill, range(len(files))):
             pass
     return LabelledImages(images, np.array([label for _, label in files], np.int64), tuple(classes)), whole
 
@@ -114,32 +112,6 @@ def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.name[0] != ".")
-
-
-def _decode(path: Path, shape: Shape, fit: bool) -> np.ndarray:
-    from PIL import Image
-
-    height, width, channels = shape
-    try:
-        with Image.open(path) as image:
-            found, pixels = (image.height, image.width, image.mode), None
-            if image.height * image.width > _MOST_PIXELS:
-                raise DataError(f"{path} has over {_MOST_PIXELS:,} pixels; make it smaller")
-            if fit:
-                mode, filter = _MODES[channels], Image.Resampling.BILINEAR
-                pixels = np.asarray(image.convert(mode).resize((width, height), filter))
-            elif found == (height, width, _MODES[channels]):
-                pixels = np.asarray(image)
-    except DataError:
-        raise
-    except Exception as error:  # a decoder that is fed rubbish may raise anything
-        raise DataError(f"{path} cannot be decoded ({error}); replace it with an intact image, or remove it") from None
-    if pixels is None:
-        raise DataError(
-            f"{path} is {found[0]}x{found[1]} of mode {found[2]}, but the task takes {height}x{width}x{channels}; set "
-            "data.fit=true to have images scaled and converted, or correct task.input_shape"
-        )
-    return pixels.reshape(shape)
 
 
 def _npz(path: Path, task: Task, split: str) -> tuple[LabelledImages, bool]:

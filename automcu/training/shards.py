@@ -1,7 +1,7 @@
 """Image data sets in Hugging Face's Parquet convention, decoded once and kept decoded in the user's cache.
 
 A shard is a Parquet file with a column `image`, or `img` as some sets call it (struct with `bytes`: one encoded PNG,
-WebP or JPEG file), and an integer label column. Everything in it is untrusted: it becomes a `LabelledImages` or a
+WebP, JPEG or BMP file), and an integer label column. Everything in it is untrusted: it becomes a `LabelledImages` or a
 `DataError` that names file and row. The cache is a convenience: a corrupt one is rebuilt, an unwritable one is left
 out.
 """
@@ -22,11 +22,10 @@ import numpy as np
 
 from automcu.architecture import Shape
 from automcu.errors import DataError
+from automcu.training.image_file import decode
 
 _CACHE_VERSION = 1
 _CHUNK = 256
-_FORMATS = ("PNG", "WEBP", "JPEG")
-_MODES = {1: "L", 3: "RGB"}
 _SHARD_NAME = re.compile(r"-\d+-of-(\d+)\.parquet$")
 
 
@@ -135,36 +134,15 @@ def _read_shard(path: Path, label: str, shape: Shape, class_count: int, pool: Th
             )
     images = np.empty((len(labels), *shape), np.uint8)
 
-    def decode(start: int) -> None:
+    def fill(start: int) -> None:
         for row in range(start, min(start + _CHUNK, len(labels))):
-            images[row] = _decode(encoded[row], shape, f"{path}, row {row}")
+            images[row] = decode(BytesIO(encoded[row] or b""), f"{path}, row {row},", shape)
 
-    for _ in pool.map(decode, range(0, len(labels), _CHUNK)):
+    for _ in pool.map(fill, range(0, len(labels), _CHUNK)):
         pass
     return LabelledImages(
         images, np.array(labels, np.int64), _class_names(schema.metadata or {}, label, class_count, path)
     )
-
-
-def _decode(encoded: bytes | None, shape: Shape, where: str) -> np.ndarray:
-    from PIL import Image
-
-    height, width, channels = shape
-    try:
-        with Image.open(BytesIO(encoded or b""), formats=_FORMATS) as image:
-            found = (image.height, image.width, image.mode)
-            # The size is known from the header: nothing of a wrong size is ever unpacked.
-            pixels = np.asarray(image) if found == (height, width, _MODES.get(channels)) else None
-    except Exception as error:  # a decoder that is fed rubbish may raise anything
-        raise DataError(
-            f"{where}: the image cannot be decoded ({error}); replace the file with an intact copy"
-        ) from None
-    if pixels is None:
-        raise DataError(
-            f"{where}: the image is {found[0]}x{found[1]} of mode {found[2]}, but the task takes "
-            f"{height}x{width}x{channels}; correct task.input_shape or the file"
-        )
-    return pixels.reshape(shape)
 
 
 def _class_names(metadata: Mapping[bytes, bytes], label: str, class_count: int, path: Path) -> tuple[str, ...]:

@@ -322,7 +322,7 @@ class TestFaults:
         good = encode(pixels(1, (4, 6, 1))[0])
         for bad in (b"", None, b"no image", good[:20], good[:60], b"%!PS-Adobe-3.0 EPSF-3.0\n"):
             path = self.shard(root, encoded={7: bad})
-            self.fault(root, path.name, "row 7", "intact copy")
+            self.fault(root, path.name, "row 7", "or remove it")
 
     def test_wrong_size_and_wrong_channels(self, root):
         path = self.shard(root, encoded={3: encode(pixels(1, (4, 7, 1))[0])})

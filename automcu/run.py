@@ -160,7 +160,7 @@ def _carry_out(
     searched = f" ({count:,} of them in the search)" if count < len(data.images) else ""
     say(
         f"Data: {len(data.images):,} images to train on{searched}, {len(data.validation_images):,} to validate on; the "
-        "test set stays closed until the end"
+        "test set is whole, and stays closed until the end"
     )
     if data.teacher is not None:
         say(f"Teacher: the network that {config.teacher} deployed")

@@ -226,7 +226,12 @@ def test_ctrl_c_ends_the_tool_too(tmp_path: Path) -> None:
     tool = fake_tool(tmp_path, f"echo $$ > {tmp_path}/pid; sleep 300")
     command = [sys.executable, "-m", "automcu.cli", "check", str(MODEL), *BOARD, "--tier", "stedgeai"]
     with subprocess.Popen(
-        [*command, "--stedgeai", str(tool)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        [*command, "--stedgeai", str(tool)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        # Whatever a shell starts in the background ignores Ctrl-C, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         deadline = time.monotonic() + 30
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():

@@ -231,7 +231,7 @@ def test_ctrl_c_ends_the_tool_too(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         cwd=ROOT,
         # Whatever a shell starts in the background ignores Ctrl-C, and so would this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline = time.monotonic() + 30
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():

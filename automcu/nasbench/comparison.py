@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from automcu.errors import ConfigError, OutputError
 from automcu.llm.client import LLM
-from automcu.nasbench.methods import ASKING, FREE, METHODS, is_hidden
-from automcu.nasbench.search import STATUSES, search
+from automcu.nasbench.methods import ASKING, FREE, METHODS, footprint, is_hidden
+from automcu.nasbench.search import STATUSES, search, without_footprint
 from automcu.nasbench.setting import Setting, setting
 from automcu.nasbench.summary import Runs
 from automcu.nasbench.table import DATA_SETS, DataSet, Epochs, Table, load_tables
@@ -133,7 +133,8 @@ def run_piece(piece: Piece, path: Path, models: Models | None = None) -> pa.Tabl
         told = partial(table.validation, epochs=piece.epochs)
         if piece.noise:
             told = partial(table.one_training, rng=Random(seed))
-        for number, query in enumerate(search(proposer, shown.space, told, piece.queries), 1):
+        judged = partial(footprint, shown) if piece.method in ASKING else without_footprint
+        for number, query in enumerate(search(proposer, shown.space, told, piece.queries, judged), 1):
             asked = (getattr(query.asked, name) for name in _ASKED)
             row = (seed, number, query.place, STATUSES.index(query.status), query.origin, *asked)
             for column, value in zip(columns.values(), row, strict=True):

@@ -84,14 +84,14 @@ def _genius(setting: Setting, seed: int, llm: LLM) -> Proposer:
 def _llm(setting: Setting, seed: int, llm: LLM) -> Proposer:
     """AutoMCU's own prompt and memory, whole cells."""
     given = setting.space, _conversation(llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
-    return LLMProposer(*given, None, mode="architecture", cost=partial(_cost, setting))
+    return LLMProposer(*given, None, mode="architecture", cost=partial(footprint, setting))
 
 
 def _hybrid(setting: Setting, seed: int, llm: LLM) -> Proposer:
     """The model gives the first cells, local search goes on from the best of them."""
     given = setting.space, _conversation(llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
     code = LocalSearch(setting.space, seed)
-    cost = partial(_cost, setting)
+    cost = partial(footprint, setting)
     return HybridProposer(*given, code, mode="architecture", cost=cost, warm_start=WARM_START, patience=10**9)
 
 
@@ -113,5 +113,6 @@ def _conversation(llm: LLM, memory_chars: int) -> Conversation:
     return Conversation("proposal", llm, Transcript(memory_chars), max_tokens=_REPLY_TOKENS)
 
 
-def _cost(setting: Setting, architecture: Architecture) -> FeasibilityReport:
+def footprint(setting: Setting, architecture: Architecture) -> FeasibilityReport:
+    """What a cell's network takes of a microcontroller, which prompts tell beside accuracies."""
     return PlannerTier().report(lower(setting.space.build(architecture)), Path)  # no file is asked for

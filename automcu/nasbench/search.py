@@ -24,7 +24,7 @@ from automcu.spaces.nasbench201 import Cell, NasBench201Space
 Status = Literal["new", "isomorphic", "duplicate", "invalid"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 _FRUITLESS_ROUNDS = 3
-_UNJUDGED = FeasibilityReport("", 0, 0, 0, 0, 0, "", "", "", "none", "", "", "", 0.0)
+_NO_FOOTPRINT = FeasibilityReport("", 0, 0, 0, 0, 0, "", "", "", "none", "", "", "", 0.0)
 _NOTHING = Calls()
 
 
@@ -39,18 +39,21 @@ class Query:
     asked: Calls = _NOTHING
 
 
+def without_footprint(architecture: Architecture) -> FeasibilityReport:
+    """For proposers that look at accuracies alone: a network of no size at all."""
+    return _NO_FOOTPRINT
+
+
 def search(
     proposer: Proposer,
     space: NasBench201Space,
     validation: Callable[[Cell], float],
     queries: int,
-    *,
-    report: Callable[[Architecture], FeasibilityReport] = lambda architecture: _UNJUDGED,
+    report: Callable[[Architecture], FeasibilityReport] = without_footprint,
 ) -> Iterator[Query]:
     """The first `queries` proposals; fewer where the proposer has no more. `validation` is what the proposer is told of
-    a cell, `report` is what proposers that look at
-    costs are told of a network. Raises what ends the run (`EndsTheRun`), and `LLMError` when a model fails before it
-    has given anything at all."""
+    a cell, `report` what it is told of a network's footprint. Raises what ends the run (`EndsTheRun`), and `LLMError`
+    when a model fails before it has given anything at all."""
     asked, fruitless, talk = 0, 0, _NOTHING
     architectures: set[Architecture] = set()
     networks: set[str] = set()

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from automcu.errors import ConfigError, OutputError
+from automcu.llm.scripted import ScriptedLLM
 from automcu.nasbench import comparison as module
-from automcu.nasbench.comparison import Comparison, Results, run_piece
+from automcu.nasbench.comparison import Comparison, Piece, Results, run_piece
 from automcu.nasbench.setting import setting
 from automcu.run_folder import RunFolder
 from tests.nasbench.tables import DATA, REAL, needs_table
@@ -180,3 +181,14 @@ def test_hidden_the_names_say_nothing_and_differ_between_seeds() -> None:
     told = f"{shown.task} {shown.space.describe()} {shown.space.json_schema}".lower()
     assert not [word for word in ("cifar", "imagenet", "nas-bench", "conv", "skip", "pool", "none") if word in told]
     assert shown.space.input_shape == (16, 16, 3)
+
+
+@needs_table
+def test_a_model_is_told_what_its_cells_take() -> None:
+    space = setting("cifar10", 0, hidden=False).space
+    cells = [json.loads(space.random(random.Random(seed)).text) for seed in range(3)]
+    llm = ScriptedLLM([json.dumps({"reason": "r", "proposals": [cell]}) for cell in cells])
+    rows = run_piece(Piece("llm", "cifar10", 0, 1, 3, 200, False), REAL, lambda seed: llm)
+    assert rows.column("status").to_pylist() == ["new"] * 3
+    last = "\n".join(message.content for message in llm.asked[-1])
+    assert " 0 MACs" not in last and "RAM 0 B" not in last and last.count(" MACs") >= 2

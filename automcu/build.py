@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,7 +54,6 @@ from automcu.proposers.local_search import LocalSearch
 from automcu.proposers.random_search import RandomSearch
 from automcu.proposers.scalarised_evolution import ScalarisedEvolution
 from automcu.proposers.starters import Starters
-from automcu.proposers.without_feedback import WithoutFeedback
 from automcu.results import FeasibilityReport
 from automcu.search import Limits
 from automcu.spaces import make_space
@@ -81,6 +80,9 @@ def budget_of(config: RunConfig) -> Budget:
     ).on(board)
 
 
+_UNFIT_EPOCHS: Mapping[str, int] = {"before_training": 0, "after_first_epoch": 1}
+
+
 def limits_of(config: RunConfig) -> Limits:
     """The limits of the search."""
     return Limits(
@@ -93,17 +95,13 @@ def limits_of(config: RunConfig) -> Limits:
         attempts=config.search.attempts,
         final_candidates=config.final.candidates,
         final_seconds=config.final.minutes * 60,
-        trains_unfit=config.search.check == "after_training",
+        unfit_epochs=_UNFIT_EPOCHS.get(config.search.check, config.training.recipe.epochs),
+        feedback=config.search.feedback,
     )
 
 
 def proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) -> Proposer:
     """The proposer. Raises `ConfigError` when proposer and llm do not go together."""
-    proposer = _informed_proposer_of(config, endpoint, shared)
-    return proposer if config.search.feedback else WithoutFeedback(proposer)
-
-
-def _informed_proposer_of(config: RunConfig, endpoint: Endpoint | None, shared: Shared) -> Proposer:
     space, seed = space_of(config), config.seed
     match config.proposer:
         case GivenConfig(architectures=files):

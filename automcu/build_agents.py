@@ -53,7 +53,9 @@ def model_of(config: RunConfig, role: Role) -> LLMConfig:
 def roles_asking(config: RunConfig) -> tuple[Role, ...]:
     """The roles of a search that are to ask a language model."""
     proposal: tuple[Role, ...] = ("proposal",) if isinstance(config.proposer, LLMProposerConfig | HybridConfig) else ()
-    return proposal + tuple(role for role in _ADVISORS if getattr(config.agents, role).by == "llm")
+    # The supervisor agent is asked about nothing but what became of proposals.
+    advisors = _ADVISORS if config.search.feedback else _ADVISORS[1:]
+    return proposal + tuple(role for role in advisors if getattr(config.agents, role).by == "llm")
 
 
 def without_missing_model(config: RunConfig) -> tuple[RunConfig, str]:

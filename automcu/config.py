@@ -294,8 +294,9 @@ class FinalConfig(TrainingConfig):
 class SearchConfig(_Section):
     """How the search is paced, see `automcu.search.Limits`; and ASHA's first rung (epochs) and reduction factor.
 
-    Two ways to do without what a search lives by, to compare with: `check` after training, when what does not fit has
-    been trained in vain; without `feedback` the proposer is told nothing of what became of its proposals.
+    Two ways to do without what a search lives by, to compare with: `check` after the first epoch or after training,
+    when what does not fit has been trained in vain; without `feedback` no role is told what became of a proposal, and
+    the supervisor agent is not asked.
     """
 
     batch: PositiveInt
@@ -304,7 +305,7 @@ class SearchConfig(_Section):
     attempts: PositiveInt
     grace_epochs: PositiveInt
     reduction_factor: Annotated[int, Field(ge=2)]
-    check: Literal["before_training", "after_training"]
+    check: Literal["before_training", "after_first_epoch", "after_training"]
     feedback: bool
 
 

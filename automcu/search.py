@@ -8,10 +8,9 @@ and train. An executor asks for work (`next_work`), does it, and hands every out
 in any order; each piece of work has exactly one outcome, except `Propose`, whose items arrive one by one before its
 `ProposalsEnded`. `drive` is the whole loop.
 
-Rules that hold whatever the order: nothing is trained without a report that keeps the budget (unless the policy of
-training first is asked for, `Limits.trains_unfit`), no architecture is
-checked twice, every candidate ends as exactly one `Finished`, and failed work is repeated only when the failure was
-the infrastructure's.
+Rules that hold whatever the order: nothing is trained without a report that keeps the budget (but for a policy to
+compare with, see `Limits.unfit_epochs`), no architecture is checked twice, every candidate ends as exactly one
+`Finished`, and failed work is repeated only when the failure was the infrastructure's.
 """
 
 from collections import Counter, deque
@@ -63,7 +62,8 @@ class Limits:
     and the bundle. `batch` proposals are asked for at once, `lookahead` fitting candidates are kept waiting for a
     training slot, `attempts` is how often work is tried when the infrastructure fails. After the search the
     `final_candidates` best are trained again, for at most `final_seconds` each, which come on top of `seconds`.
-    `trains_unfit` is the policy to compare with: what breaks the budget is rejected only after its training."""
+    The last two are to compare with: what breaks the budget is rejected only after `unfit_epochs` of training, at most
+    all of them; and without `feedback` no role is told what became of a proposal."""
 
     seconds: float
     max_proposals: int
@@ -74,7 +74,8 @@ class Limits:
     attempts: int
     final_candidates: int = 0
     final_seconds: float = 0.0
-    trains_unfit: bool = False
+    unfit_epochs: int = 0
+    feedback: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +206,9 @@ class Search:
                     work.append(Plan(self._round_request(most)))
             else:
                 self._proposing, self._fruit, self._answered = True, False, False
+                news = tuple(self._news) if self.limits.feedback else ()
                 count = most if self._plan is None else min(most, self._plan.count)
-                work.append(Propose(count, tuple(self._news), self._plan))
+                work.append(Propose(count, news, self._plan))
                 self._news.clear()
                 self._plan, self._unplanned = None, False
         return work
@@ -242,10 +244,12 @@ class Search:
             if work is None or stage_of(work) != stage or work.candidate.id in self._running:
                 continue
             if isinstance(work, Train):
-                work = replace(work, seconds=self._search_seconds - self._clock())
+                epochs = self.limits.unfit_epochs if work.violations else None
+                work = replace(work, seconds=self._search_seconds - self._clock(), epochs=epochs)
                 self._counts["training begun"] += 1
             if isinstance(work, ChooseRecipe):
-                work = replace(work, request=replace(work.request, notes=tuple(self._notes)))
+                notes = tuple(self._notes) if self.limits.feedback else ()
+                work = replace(work, request=replace(work.request, notes=notes))
                 self._notes.clear()
             self._running.add(work.candidate.id)
             taken.append(work)
@@ -403,7 +407,7 @@ class Search:
         match work, outcome:
             case Check(candidate), Checked(_, report, violations):
                 self._counts["feasible"] += not violations
-                if violations and not self.limits.trains_unfit:
+                if violations and not self.limits.unfit_epochs:
                     self._finish(Rejected(candidate, report, violations))
                 elif self._recipes:
                     request = RecipeRequest(candidate.id, report.macs, report.weights_bytes, ())

@@ -49,14 +49,16 @@ class ChooseRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Train one candidate; `seconds` is all the time it may take, `recipe` what the training agent chose, if it was
-    asked. `violations` are of a candidate that will be rejected after its training, see `Limits.trains_unfit`."""
+    """Train one candidate; `seconds` is all the time it may take, `epochs` the most it may have where these are fewer
+    than the recipe's, `recipe` what the training agent chose, if it was asked. `violations` are of a candidate that
+    will be rejected after its training, see `Limits.unfit_epochs`."""
 
     candidate: Candidate
     report: FeasibilityReport
     seconds: float = 0.0
     recipe: RecipeChoice | None = None
     violations: tuple[Violation, ...] = ()
+    epochs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

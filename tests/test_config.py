@@ -48,6 +48,12 @@ def test_every_experiment_builds(experiment: str) -> None:
     assert proposer(config).name == names.get(experiment, "evolution")
 
 
+@pytest.mark.parametrize("method", sorted(path.stem for path in (CONF / "method").glob("*.yaml")))
+def test_the_ablation_asks_models_in_every_role_or_in_none(method: str) -> None:
+    config = read_config(composed("+experiment=ablation", f"method={method}"))
+    assert len(roles_asking(config)) == {"llm": 5, "code": 0}[method]
+
+
 @pytest.mark.parametrize("peer", sorted(path.stem for path in (CONF / "peer").glob("*.yaml")))
 def test_every_peer_works_on_the_same_task_with_its_own_policy(peer: str) -> None:
     config, plain = (
@@ -56,7 +62,8 @@ def test_every_peer_works_on_the_same_task_with_its_own_policy(peer: str) -> Non
     )
     for name in ("task", "data", "board", "budget", "training", "final", "evaluation"):
         assert getattr(config, name) == getattr(plain, name)
-    assert (config.search.check == "after_training") == (peer in ("colabnas", "unas"))
+    policies = {"colabnas": "after_first_epoch", "unas": "after_training"}
+    assert config.search.check == policies.get(peer, "before_training")
     names = {"automcu": "evolution", "automcu_llm": "hybrid"}
     assert proposer(config).name == names.get(peer, peer)
 
@@ -73,7 +80,7 @@ def test_every_experiment_takes_every_proposer(chosen: str) -> None:
 OPTIONS = [
     (group.name, option.stem)
     for group in sorted(CONF.iterdir())
-    if group.is_dir() and group.name not in ("experiment", "benchmark", "peer")
+    if group.is_dir() and group.name not in ("experiment", "benchmark", "peer", "method")
     for option in sorted(group.glob("*.yaml"))
 ]
 

@@ -117,14 +117,14 @@ def final_trial(seconds: float = 1.0, saw_validation: bool = False) -> TrialResu
     return replace(trial(0.9, seconds), final=True, saw_validation=saw_validation)
 
 
-@given(st.data(), st.integers(1, 4), st.booleans(), st.booleans(), st.booleans(), st.booleans())
+@given(st.data(), st.integers(1, 4), st.booleans(), st.booleans(), st.booleans(), st.integers(0, 2))
 def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
-    draw: st.DataObject, workers: int, trouble: bool, plans: bool, recipes: bool, unfit: bool
+    draw: st.DataObject, workers: int, trouble: bool, plans: bool, recipes: bool, unfit: int
 ) -> None:
     executor = ShuffledExecutor(draw, workers, trouble)
     limits = Limits(
         seconds=draw.draw(st.floats(0, 60)), max_proposals=12, max_trained=5, batch=4, lookahead=3, finish_share=0.2,
-        attempts=2, final_candidates=draw.draw(st.integers(0, 3)), final_seconds=5, trains_unfit=unfit,
+        attempts=2, final_candidates=draw.draw(st.integers(0, 3)), final_seconds=5, unfit_epochs=unfit,
     )  # fmt: skip
     search = Search(limits, executor.clock, plans=plans, recipes=recipes)
     executor.evaluated = search.finished
@@ -135,6 +135,7 @@ def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
         assert plans or not isinstance(work, Plan)
         if isinstance(work, Train):
             assert work.violations == BUDGET.violations(work.report)
+            assert work.epochs == unfit if work.violations else work.epochs is None
             assert unfit or not work.violations
             assert work.recipe in ((RECIPE, None) if recipes and trouble else (RECIPE,) if recipes else (None,))
     checks = Counter(work.candidate.architecture for work in executor.begun if isinstance(work, Check))
@@ -143,7 +144,7 @@ def test_whatever_happens_nothing_is_lost_and_nothing_infeasible_trains(
     assert sorted(search.finished) == list(range(1, search.funnel.proposed + 1))
     for end in search.finished.values():
         if isinstance(end, Rejected):
-            assert (end.trial is not None) == unfit
+            assert (end.trial is not None) == bool(unfit)
         if isinstance(end, Stopped | Evaluated | Deployed):
             assert not BUDGET.violations(end.report)
     ends = Counter(type(end) for end in search.finished.values())

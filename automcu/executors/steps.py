@@ -186,6 +186,7 @@ class TrainingRole:
             data,
             seed=self.seed + work.candidate.id,
             seconds=work.seconds,
+            epochs=work.epochs if isinstance(work, Train) else None,
             on_epoch=on_epoch,
             checkpoint=self.folder / checkpoint_name(work.candidate.id, final) if self.folder.is_dir() else None,
         )

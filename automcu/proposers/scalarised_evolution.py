@@ -1,7 +1,8 @@
 """Evolution in the way of uNAS (Liberis et al. 2021, arXiv:2010.14246): limits are part of the fitness, not a gate.
 
-Aging evolution as in `evolution`, but in each tournament the loss of a network is the greatest of its goals, the error,
-RAM, Flash and multiply-accumulates, each divided by a number drawn at random between 0 and its bound. So a network that
+Aging evolution as in `evolution`, but in each tournament, drawn with replacement, the loss of a network is the greatest
+of its goals, the error, RAM, Flash and multiply-accumulates: each as a share of its bound, at most 10, divided by a
+number drawn at random between 0 and 1. So a network that
 breaks a limit is not ruled out, only worse in most tournaments; a goal whose drawn number is small decides alone.
 """
 
@@ -22,6 +23,7 @@ from automcu.spaces.space import Space
 
 _LEAST = 1e-9
 _WORST = 1.0
+_MOST_SHARE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,11 @@ class ScalarisedEvolution:
                 case Deployed() | Failed() | Skipped():
                     continue
             costs = (self._budget.figure(resource, report) / limit for resource, limit in self._limits.items())
-            self._members.append(_Member(candidate, (error / self._error_bound, *costs)))
+            goals = error / self._error_bound, *costs
+            self._members.append(_Member(candidate, tuple(min(goal, _MOST_SHARE) for goal in goals)))
 
     def _winner(self) -> Candidate:
-        drawn = self._rng.sample(self._members, self._tournament)
+        drawn = self._rng.choices(self._members, k=self._tournament)
         weights = [1 / max(self._rng.random(), _LEAST) for _ in drawn[0].goals]
 
         def loss(member: _Member) -> float:

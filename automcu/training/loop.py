@@ -54,6 +54,7 @@ def train_network(
     seconds: float,
     on_epoch: Callable[[EpochPoint], None],
     checkpoint: Path | None = None,
+    epochs: int | None = None,
 ) -> TrainedNetwork:
     """Train `network` from scratch, or from where `checkpoint` leaves off; see `Trainer.train`."""
     start = time.monotonic()
@@ -69,7 +70,7 @@ def train_network(
             state.restore(checkpoint)
     began = start - (state.curve[-1].seconds if state.curve else 0.0)
     late, validating, validated, resumed = False, 0.0, 0.0, state.step
-    while state.step < state.steps and not late:
+    while state.step < state.steps and not late and len(state.curve) != epochs:
         with memory_guard(recipe):
             losses = []
             for loss in state.epoch(training):
@@ -94,7 +95,7 @@ def train_network(
         on_epoch(state.curve[-1])
     trial = TrialResult(
         curve=tuple(state.curve),
-        ended="completed" if state.step == state.planned else "deadline",
+        ended="completed" if state.step == state.planned else "scheduler" if len(state.curve) == epochs else "deadline",
         seed=seed,
         seconds=time.monotonic() - began,
     )

@@ -43,8 +43,9 @@ class Trainer(Protocol):
         seconds: float,
         on_epoch: Callable[[EpochPoint], None],
         checkpoint: Path | None = None,
+        epochs: int | None = None,
     ) -> TrainedNetwork:
-        """Train `network` for at most about `seconds`.
+        """Train `network` for at most about `seconds`, and as if by a scheduler end it after so many `epochs`.
 
         `on_epoch` sees each point of the learning curve as it is known, and may raise to stop: what it raises is
         passed on. There is always at least one point, and the last one is of the weights returned. The same seed on
@@ -76,6 +77,7 @@ class TorchTrainer:
         seconds: float,
         on_epoch: Callable[[EpochPoint], None],
         checkpoint: Path | None = None,
+        epochs: int | None = None,
     ) -> TrainedNetwork:
         """See `Trainer.train`. What runs out of memory goes on with half the batch and the time that is left, from
         the last checkpoint if there is one."""
@@ -93,6 +95,7 @@ class TorchTrainer:
                 seconds=seconds - (time.monotonic() - start),
                 on_epoch=on_epoch,
                 checkpoint=checkpoint,
+                epochs=epochs,
             )
 
         with suppress(OutOfMemory):
@@ -128,6 +131,7 @@ class DummyTrainer:
         seconds: float,
         on_epoch: Callable[[EpochPoint], None],
         checkpoint: Path | None = None,
+        epochs: int | None = None,
     ) -> TrainedNetwork:
         """See `Trainer.train`."""
         start = time.monotonic()
@@ -136,7 +140,7 @@ class DummyTrainer:
         parameters = parameter_count(network)
         best = parameters / (parameters + 20_000) + self.noise * rng.standard_normal()
         curve: list[EpochPoint] = []
-        while len(curve) < self.epochs:
+        while len(curve) < self.epochs and len(curve) != epochs:
             epoch = len(curve) + 1
             accuracy = float(np.clip(best * epoch / (epoch + 0.5), 0, 1))
             curve.append(EpochPoint(epoch, 1 - accuracy, accuracy, time.monotonic() - start))
@@ -145,7 +149,7 @@ class DummyTrainer:
                 break
         trial = TrialResult(
             curve=tuple(curve),
-            ended="completed" if len(curve) == self.epochs else "deadline",
+            ended="completed" if len(curve) == self.epochs else "scheduler" if len(curve) == epochs else "deadline",
             seed=seed,
             seconds=time.monotonic() - start,
         )

@@ -68,6 +68,11 @@ class TrainerContract:
         assert len(trained.trial.curve) == 1
         assert set(trained.weights) == set(NETWORK.parameter_shapes)
 
+    def test_it_ends_after_so_many_epochs(self, trainer):
+        trained = trainer.train(NETWORK, three_classes(), seed=1, seconds=60, on_epoch=lambda _: None, epochs=1)
+        assert trained.trial.ended == "scheduler" and len(trained.trial.curve) == 1
+        assert set(trained.weights) == set(NETWORK.parameter_shapes)
+
     def test_on_epoch_may_stop_it(self, trainer):
         class Enough(RuntimeError):
             pass

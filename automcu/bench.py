@@ -4,18 +4,18 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automcu.errors import AutoMCUError, DataError
+from automcu.errors import AutoMCUError, DataError, LLMError
 from automcu.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from automcu.config import BenchmarkConfig
+    from automcu.nasbench.asking import Asking
     from automcu.nasbench.comparison import Piece
 
 _TELL_SECONDS = 5.0
@@ -44,13 +44,14 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     from automcu.config import read_benchmark
     from automcu.nasbench import report
     from automcu.nasbench.comparison import Comparison, Results, runs_of, tables_in
-    from automcu.nasbench.methods import ASKING, is_hidden
+    from automcu.nasbench.known import known
+    from automcu.nasbench.methods import ASKING
 
     began = time.monotonic()
     config = read_benchmark(composed)
     asked = config.benchmark
     model = model_name(config.llm) if any(method in ASKING for method in asked.methods) else ""
-    comparison = Comparison(**dict(asked), model=model)
+    comparison = Comparison(**asked.model_dump(exclude={"asked_at_once"}), model=model)
     path = _table_file(config)
     tables = tables_in(path)
     if asked.noise:
@@ -66,23 +67,35 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
         flush=True,
     )
     told = time.monotonic()
-    with _pieces(config, missing, path) as pieces:
+    failed: list[LLMError] = []
+    with _pieces(config, missing, path, files.path) as pieces:
         for count, (piece, rows) in enumerate(pieces, 1):
+            if isinstance(rows, LLMError):
+                failed.append(rows)
+                print(f"{piece.name}: {rows}", flush=True)
+                continue
             results.add(piece, rows)
             if time.monotonic() - told > _TELL_SECONDS:
                 told = time.monotonic()
-                print(f"{told - began:.0f} s: {total - len(missing) + count} of {total} pieces", flush=True)
+                done = total - len(missing) + count - len(failed)
+                print(f"{told - began:.0f} s: {done} of {total} pieces", flush=True)
+    if failed:
+        raise LLMError(
+            f"{len(failed)} of {total} pieces got no answer, the last because: {str(failed[-1]).rstrip('.')}; the same "
+            f"command with hydra.run.dir={files.path} asks again, for what is missing only"
+        )
     rows = results.rows()
     runs = runs_of(rows, comparison, tables)
     words = (
         f"{asked.seeds:,} seeds from {asked.first_seed}, told the validation accuracy after {asked.epochs} epochs"
-        f"{' of one training, drawn at random' if asked.noise else ''}"
-        f"{'; hidden: operations renamed, data sets not named' if any(map(is_hidden, asked.methods)) else ''}. "
-        f"{f'{model} is asked, on {datetime.now(UTC):%Y-%m-%d}. ' if model else ''}"
-        "Test accuracy is that of the network that is best in validation so far; every proposal is a query, and "
-        "invalid ones and duplicates count. p is of Wilcoxon's signed-rank test, two-sided, paired by seeds."
+        f"{' of one training, drawn at random' if asked.noise else ''}. {report.asked(rows)}"
+        "Test accuracy is that of the network of which the search was told the best accuracy so far; every proposal is "
+        "a query, and invalid ones and duplicates count. p is of Wilcoxon's signed-rank test, two-sided, paired by "
+        "seeds."
     )
     lines = [*report.results(runs, comparison.queries), report.proposals(rows)]
+    if figures := known(runs):
+        lines.append(("Known figures", figures))
     png = report.plot(runs)
     summary = report.markdown(lines, words)
     files.write("summary.md", summary.encode())
@@ -107,20 +120,40 @@ def _table_file(config: "BenchmarkConfig") -> Path:
 
 @contextmanager
 def _pieces(
-    config: "BenchmarkConfig", missing: "Sequence[Piece]", path: Path
-) -> "Iterator[Iterator[tuple[Piece, pa.Table]]]":
-    """What each missing piece brings: first those of code alone, on the cluster, then those that ask a model, one after
-    the other, so that caps on tokens and money hold for all of them together."""
-    from automcu.build_agents import metered_models
-    from automcu.nasbench.comparison import run_piece
+    config: "BenchmarkConfig", missing: "Sequence[Piece]", path: Path, folder: Path
+) -> "Iterator[Iterator[tuple[Piece, pa.Table | LLMError]]]":
+    """What each missing piece brings: first those of code alone, on the cluster, then those that ask a model, here, so
+    that caps on tokens and money hold for all of them together."""
     from automcu.nasbench.methods import ASKING
 
     free = [piece for piece in missing if piece.method not in ASKING]
     asking = [piece for piece in missing if piece.method in ASKING]
     with ExitStack() as stack:
-        models = stack.enter_context(metered_models(config.llm, config.budget)) if asking else None
+        by_model: Iterator[tuple[Piece, pa.Table | LLMError]] = iter(())
+        if asking:
+            asker = stack.enter_context(_asker(config, path, folder))
+            by_model = asker.pieces(asking, config.benchmark.asked_at_once)
         by_code = stack.enter_context(_by_code(config, free, path))
-        yield chain(by_code, ((piece, run_piece(piece, path, models)) for piece in asking))
+        yield chain(by_code, by_model)
+
+
+@contextmanager
+def _asker(config: "BenchmarkConfig", path: Path, folder: Path) -> "Iterator[Asking]":
+    from automcu.build_agents import metered_models
+    from automcu.config import ReplayConfig
+    from automcu.journal import exchanges_of
+    from automcu.llm.replay import ReplayLLM
+    from automcu.nasbench.asking import Asking, exchanges_in, record_of
+
+    asked = config.llm
+    if isinstance(asked, ReplayConfig):
+        run, strict = asked.run, asked.strict
+        yield Asking(
+            folder, path, lambda piece: ReplayLLM("proposal", exchanges_of(record_of(run, piece)), strict=strict)
+        )
+        return
+    with metered_models(asked, config.budget, exchanges_in(folder)) as models:
+        yield Asking(folder, path, lambda piece: models(piece.first_seed), getattr(asked, "context_tokens", None))
 
 
 @contextmanager

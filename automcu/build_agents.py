@@ -1,6 +1,6 @@
 """From a typed configuration to agent roles and the language models behind them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import inf
@@ -24,7 +24,7 @@ from automcu.config import (
     VllmConfig,
 )
 from automcu.errors import ConfigError
-from automcu.exchange import Role
+from automcu.exchange import Exchange, Role
 from automcu.executors.blueprint import Past, Shared
 from automcu.llm.client import LLM
 from automcu.llm.conversation import Conversation, Transcript
@@ -158,14 +158,14 @@ def intake_with(llm: LLMConfig) -> Iterator[Intake]:
 
 
 @contextmanager
-def metered_models(llm: LLMConfig, budget: BudgetConfig) -> Iterator[Callable[[int], LLM]]:
-    """A model for each seed, all of them within the caps of `budget`; one on this machine is served while the context
-    lasts. Raises `ConfigError` when there can be none."""
+def metered_models(llm: LLMConfig, budget: BudgetConfig, spent: Iterable[Exchange]) -> Iterator[Callable[[int], LLM]]:
+    """A model for each seed, all of them within the caps of `budget` less what was `spent`; one on this machine is
+    served while the context lasts. Raises `ConfigError` when there can be none."""
     with ExitStack() as stack:
         endpoint = None
         if isinstance(llm, LocalConfig):
             endpoint = stack.enter_context(serve_local(_local(llm), on_ray=False))
-        meter = _meter(llm, budget)
+        meter = _meter(llm, _less(budget, spent))
         _llm_of(llm, "proposal", 0, endpoint, inf)  # what is wrong with it is better told now
         yield lambda seed: Metered(_llm_of(llm, "proposal", seed, endpoint, inf), meter)
 
@@ -179,14 +179,18 @@ def model_name(llm: LLMConfig) -> str:
 
 def less_spent(config: RunConfig, past: Past) -> RunConfig:
     """The configuration of what is left of a resumed run: its caps less what was used before."""
-    exchanges = [outcome.exchange for _, outcome in past if isinstance(outcome, Exchanged)]
-    budget = config.budget
+    exchanges = (outcome.exchange for _, outcome in past if isinstance(outcome, Exchanged))
+    return config.model_copy(update={"budget": _less(config.budget, exchanges)})
+
+
+def _less(budget: BudgetConfig, spent: Iterable[Exchange]) -> BudgetConfig:
+    exchanges = list(spent)
     left: dict[str, object] = {}
     if budget.tokens is not None:
         left["tokens"] = max(budget.tokens - sum(one.tokens_in + one.tokens_out for one in exchanges), 1)
     if budget.usd is not None:
         left["usd"] = max(budget.usd - sum(one.usd or 0.0 for one in exchanges), 1e-9)
-    return config.model_copy(update={"budget": budget.model_copy(update=left)})
+    return budget.model_copy(update=left)
 
 
 def meter_of(config: RunConfig) -> Meter:

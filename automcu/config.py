@@ -388,7 +388,8 @@ class RunConfig(_Section):
 
 
 class NasBenchConfig(_Section):
-    """What is compared on the table of NAS-Bench-201, see `automcu.nasbench.comparison.Comparison`."""
+    """What is compared on the table of NAS-Bench-201, see `automcu.nasbench.comparison.Comparison`; and how many of the
+    searches that ask a model may run at a time."""
 
     methods: tuple[str, ...]
     data_sets: tuple[DataSet, ...]
@@ -397,6 +398,7 @@ class NasBenchConfig(_Section):
     queries: PositiveInt
     epochs: Epochs
     noise: bool
+    asked_at_once: PositiveInt
 
 
 class BenchmarkConfig(BaseModel):

@@ -5,6 +5,7 @@ holds whatever is under way, as long as providers keep `max_tokens` and a prompt
 reckons.
 """
 
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ class MeterLike(Protocol):
 
 
 class Meter:
-    """Counts what all roles use. Limits are for any 60 seconds and for the whole run; None is no limit. `clock` gives
-    seconds."""
+    """Counts what all roles use, in several threads too. Limits are for any 60 seconds and for the whole run; None is
+    no limit. `clock` gives seconds."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Meter:
         usd: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._lock = threading.Lock()
         self._tokens_cap = tokens
         self._usd_cap = usd
         self._tokens = 0
@@ -64,6 +66,10 @@ class Meter:
 
     def acquire(self, most: Amount) -> float:
         """See `MeterLike`."""
+        with self._lock:
+            return self._acquire(most)
+
+    def _acquire(self, most: Amount) -> float:
         if self._tokens_cap is not None and self._tokens + most.tokens > self._tokens_cap:
             raise SpendingCapReached(
                 f"budget.tokens of {self._tokens_cap:,} ({self._tokens:,} are used or promised, and one more call may "
@@ -86,9 +92,10 @@ class Meter:
 
     def settle(self, reserved: Amount, used: Amount) -> None:
         """See `MeterLike`."""
-        self._tokens += used.tokens - reserved.tokens
-        self._usd += (used.usd or 0.0) - (reserved.usd or 0.0)
-        self._buckets["tokens"].take(used.tokens - reserved.tokens)
+        with self._lock:
+            self._tokens += used.tokens - reserved.tokens
+            self._usd += (used.usd or 0.0) - (reserved.usd or 0.0)
+            self._buckets["tokens"].take(used.tokens - reserved.tokens)
 
 
 class _Bucket:

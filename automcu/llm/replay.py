@@ -1,4 +1,4 @@
-"""A language model that gives the replies of a recorded run: the same search again, without a network or a key."""
+"""Language models that give the replies of a recorded run: the same search again, without a network or a key."""
 
 from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from automcu.errors import LLMError
 from automcu.exchange import Exchange, Role
 from automcu.llm.client import (
+    LLM,
     Completion,
     Level,
     Message,
@@ -43,6 +44,11 @@ class ReplayLLM:
         self.seed: int | None = None
         if self._left:
             self._be(self._left[0])
+
+    @property
+    def used_up(self) -> bool:
+        """Whether all replies have been given."""
+        return not self._left
 
     def stream(
         self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int
@@ -107,3 +113,37 @@ class ReplayLLM:
         if len(recorded) > len(messages):
             return f"it has {len(messages)} messages, the recorded one {len(recorded)}"
         return "it asks for another schema or another max_tokens"
+
+
+class Resumed:
+    """Goes on where a recorded talk of `role` stopped: the replies of `exchanges` first, for the same requests only
+    (else `UnseenRequest`), and then those of `llm`."""
+
+    def __init__(self, role: Role, exchanges: Sequence[Exchange], llm: LLM) -> None:
+        self._recorded = ReplayLLM(role, exchanges, strict=True)
+        self._llm = llm
+
+    @property
+    def _now(self) -> LLM:
+        return self._llm if self._recorded.used_up else self._recorded
+
+    @property
+    def model(self) -> str:
+        """See `LLM`."""
+        return self._now.model
+
+    @property
+    def temperature(self) -> float | None:
+        """See `LLM`."""
+        return self._now.temperature
+
+    @property
+    def seed(self) -> int | None:
+        """See `LLM`."""
+        return self._now.seed
+
+    def stream(
+        self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int
+    ) -> Generator[str, None, Completion]:
+        """See `LLM.stream`."""
+        return self._now.stream(messages, schema, max_tokens=max_tokens)

@@ -15,12 +15,13 @@ from random import Random
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from automcu.errors import ConfigError, OutputError
-from automcu.llm.client import LLM
-from automcu.nasbench.methods import ASKING, FREE, METHODS, footprint, is_hidden
-from automcu.nasbench.search import STATUSES, search, without_footprint
+from automcu.exchange import Exchange
+from automcu.nasbench.methods import ASKING, FREE, METHODS, Model, footprint, view_of
+from automcu.nasbench.search import STATUSES, search, unheard, without_footprint
 from automcu.nasbench.setting import Setting, setting
 from automcu.nasbench.summary import Runs
 from automcu.nasbench.table import DATA_SETS, DataSet, Epochs, Table, load_tables
@@ -41,13 +42,16 @@ _ASKED = {
     "seconds": pa.float32(),
 }
 """Columns of what was asked of a language model, as in `automcu.ledger.Calls`."""
+_FORMAT = 2
+"""Of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What is compared: `seeds` searches, from `first_seed` on, of `queries` each. Methods are told the validation
-    accuracy after so many `epochs`, with `noise` that of one of a cell's trainings, drawn at random; how good what they
-    find is, is always told by the mean after 200. `model` says which language model is asked, empty for none.
+    accuracy after so many `epochs`, with `noise` that of one of a cell's trainings, drawn at random. What they were
+    told is best is what they find; how good that is, is always told by the mean after 200 epochs. `model` says which
+    language model is asked, empty for none.
 
     Raises `ConfigError` for names that there are not, and for more rows than fit into half of the machine's memory.
     """
@@ -119,24 +123,25 @@ def tables_in(path: Path) -> Mapping[DataSet, Table]:
     return load_tables(path)
 
 
-Models = Callable[[int], LLM]
-"""A language model for each seed."""
-
-
-def run_piece(piece: Piece, path: Path, models: Models | None = None) -> pa.Table:
-    """The rows of a piece, by the tables in the file at `path`. `models` are for methods that ask one."""
+def run_piece(
+    piece: Piece, path: Path, model: Model | None = None, heard: Callable[[Exchange], None] = unheard
+) -> pa.Table:
+    """The rows of a piece, by the tables in the file at `path`. `model` is for a method that asks one; `heard` and what
+    is raised are as in `automcu.nasbench.search.search`."""
     table = tables_in(path)[piece.data_set]
-    columns: dict[str, list[object]] = {name: [] for name in ("seed", "query", "place", "status", "origin", *_ASKED)}
+    names = ("seed", "query", "place", "status", "origin", "told", "model", "date", *_ASKED)
+    columns: dict[str, list[object]] = {name: [] for name in names}
     for seed in range(piece.first_seed, piece.first_seed + piece.seeds):
-        shown = setting(piece.data_set, seed, hidden=is_hidden(piece.method))
-        proposer = _proposer(piece.method, shown, seed, models)
+        shown = setting(piece.data_set, seed, view_of(piece.method))
+        proposer = _proposer(piece.method, shown, seed, model)
         told = partial(table.validation, epochs=piece.epochs)
         if piece.noise:
-            told = partial(table.one_training, rng=Random(seed))
+            told = partial(table.one_training, rng=Random(f"noise {seed}"))
         judged = partial(footprint, shown) if piece.method in ASKING else without_footprint
-        for number, query in enumerate(search(proposer, shown.space, told, piece.queries, judged), 1):
+        for number, query in enumerate(search(proposer, shown.space, told, piece.queries, judged, heard), 1):
             asked = (getattr(query.asked, name) for name in _ASKED)
-            row = (seed, number, query.place, STATUSES.index(query.status), query.origin, *asked)
+            row = (seed, number, query.place, STATUSES.index(query.status), query.origin, query.told)
+            row += (query.model, query.date, *asked)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
     count = len(columns["seed"])
@@ -155,17 +160,19 @@ def run_piece(piece: Piece, path: Path, models: Models | None = None) -> pa.Tabl
             "place": pa.array(columns["place"], pa.int16()),
             "status": pa.DictionaryArray.from_arrays(pa.array(columns["status"], pa.int8()), list(STATUSES)),
             "origin": pa.array(columns["origin"], pa.string()).dictionary_encode(),
+            "told": pa.array(columns["told"], pa.float64()),
             **{name: pa.array(values, pa.float32()) for name, values in scores.items()},
+            **{name: pa.array(columns[name], pa.string()).dictionary_encode() for name in ("model", "date")},
             **{name: pa.array(columns[name], kind) for name, kind in _ASKED.items()},
         }
     )
 
 
-def _proposer(method: str, shown: Setting, seed: int, models: Models | None) -> Proposer:
+def _proposer(method: str, shown: Setting, seed: int, model: Model | None) -> Proposer:
     if method in FREE:
         return FREE[method](shown.space, seed)
-    assert models is not None  # who starts a comparison has seen to it
-    return ASKING[method](shown, seed, models(seed))
+    assert model is not None  # who starts a comparison has seen to it
+    return ASKING[method](shown, seed, model)
 
 
 class Results:
@@ -174,7 +181,7 @@ class Results:
     def __init__(self, folder: RunFolder, comparison: Comparison) -> None:
         self._folder = folder
         self._comparison = comparison
-        settings = json.dumps(asdict(comparison), indent=1).encode()
+        settings = json.dumps({"format": _FORMAT, **asdict(comparison)}, indent=1).encode()
         if not (folder.path / _SETTINGS).exists():
             folder.write(_SETTINGS, settings)
         elif folder.read(_SETTINGS) != settings:
@@ -216,13 +223,14 @@ class Results:
 
 def runs_of(rows: pa.Table, comparison: Comparison, tables: Mapping[DataSet, Table]) -> Sequence[Runs]:
     """The searches in `rows`, by method and data set."""
-    methods, data_sets = (np.asarray(rows[name].to_pylist()) for name in ("method", "data_set"))
-    seeds, queries, places = (rows[name].to_numpy() for name in ("seed", "query", "place"))
     found = []
     for method in comparison.methods:
         for data_set in comparison.data_sets:
-            mine = (methods == method) & (data_sets == data_set)
-            by_seed = np.full((comparison.seeds, comparison.queries), -1)
-            by_seed[seeds[mine] - comparison.first_seed, queries[mine] - 1] = places[mine]
-            found.append(Runs(method, tables[data_set], by_seed))
+            mine = rows.filter((pc.field("method") == method) & (pc.field("data_set") == data_set))
+            seeds, queries, places, told = (mine[name].to_numpy() for name in ("seed", "query", "place", "told"))
+            cell = seeds - comparison.first_seed, queries - 1
+            shape = comparison.seeds, comparison.queries
+            by_seed, told_by_seed = np.full(shape, -1, np.int16), np.full(shape, np.nan)
+            by_seed[cell], told_by_seed[cell] = places, told
+            found.append(Runs(method, tables[data_set], by_seed, told_by_seed))
     return found

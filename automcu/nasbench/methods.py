@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from automcu.finished import Finished
 from automcu.graph.lowering import lower
 from automcu.llm.client import LLM
 from automcu.llm.conversation import Conversation, Transcript
+from automcu.llm.meter import CHARS_PER_TOKEN
 from automcu.messages import RoundPlan
-from automcu.nasbench.setting import Setting
+from automcu.nasbench.setting import Setting, View
 from automcu.proposal import Proposal, ProposalItem, Proposer
 from automcu.proposers.evolution import RegularizedEvolution
 from automcu.proposers.genius import MEMORY_CHARS, GeniusProposer
@@ -27,7 +29,8 @@ from automcu.results import FeasibilityReport
 from automcu.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201Space, computes
 
 WARM_START = 10
-_REPLY_TOKENS = 1_024
+REPLY_TOKENS = 1_024
+_QUESTION_TOKENS = 1_000
 _DRAWS = 1_000
 _NO_BOARD = "any"
 _NO_LIMIT = Budget(512 * 1024, 2 * 1024 * 1024, None)
@@ -74,43 +77,59 @@ FREE: Mapping[str, Callable[[NasBench201Space, int], Proposer]] = {
 }
 """Of code alone: a thousand searches take minutes."""
 
-Asking = Callable[[Setting, int, LLM], Proposer]
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A language model, and how many characters of a conversation it can be shown again."""
+
+    llm: LLM
+    memory_chars: int = MEMORY_CHARS
+
+    @classmethod
+    def of(cls, llm: LLM, context_tokens: int | None) -> "Model":
+        """One whose prompt and reply have room for so many tokens, None for very many."""
+        if context_tokens is None:
+            return cls(llm)
+        room = max(context_tokens - REPLY_TOKENS - _QUESTION_TOKENS, 0)
+        return cls(llm, min(int(room * CHARS_PER_TOKEN), MEMORY_CHARS))
 
 
-def _genius(setting: Setting, seed: int, llm: LLM) -> Proposer:
-    return GeniusProposer(setting.space, _conversation(llm, MEMORY_CHARS), setting.task)
+Asking = Callable[[Setting, int, Model], Proposer]
 
 
-def _llm(setting: Setting, seed: int, llm: LLM) -> Proposer:
-    """AutoMCU's own prompt and memory, whole cells."""
-    given = setting.space, _conversation(llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
-    return LLMProposer(*given, None, mode="architecture", cost=partial(footprint, setting))
+def _genius(setting: Setting, seed: int, model: Model) -> Proposer:
+    return GeniusProposer(setting.space, _conversation(model.llm, model.memory_chars), setting.task)
 
 
-def _hybrid(setting: Setting, seed: int, llm: LLM) -> Proposer:
+def _llm(setting: Setting, seed: int, model: Model) -> Proposer:
+    """AutoMCU's own prompt and memory, whole cells. It may fail as often as it likes: that costs it queries."""
+    given = setting.space, _conversation(model.llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
+    return LLMProposer(*given, None, mode="architecture", cost=partial(footprint, setting), patience=10**9)
+
+
+def _hybrid(setting: Setting, seed: int, model: Model) -> Proposer:
     """The model gives the first cells, local search goes on from the best of them."""
-    given = setting.space, _conversation(llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
+    given = setting.space, _conversation(model.llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
     code = LocalSearch(setting.space, seed)
     cost = partial(footprint, setting)
     return HybridProposer(*given, code, mode="architecture", cost=cost, warm_start=WARM_START, patience=10**9)
 
 
 _ASKING: Mapping[str, Asking] = {"genius": _genius, "llm": _llm, "hybrid": _hybrid}
-_HIDDEN = "_hidden"
-ASKING: Mapping[str, Asking] = {**_ASKING, **{f"{name}{_HIDDEN}": method for name, method in _ASKING.items()}}
-"""Those that ask a language model; see `is_hidden`."""
+_VIEWS: Mapping[str, View] = {"": "true", "_renamed": "renamed", "_hidden": "hidden"}
+ASKING: Mapping[str, Asking] = {f"{name}{end}": method for name, method in _ASKING.items() for end in _VIEWS}
+"""Those that ask a language model; see `view_of`."""
 
 METHODS = (*FREE, *ASKING)
 
 
-def is_hidden(method: str) -> bool:
-    """Whether a method's model is not told what it searches, as in `automcu.nasbench.setting`: a control for what it
-    remembers of the table."""
-    return method.endswith(_HIDDEN)
+def view_of(method: str) -> View:
+    """What a method is shown, by the end of its name: controls for what a model remembers of the table."""
+    return next((view for end, view in _VIEWS.items() if end and method.endswith(end)), "true")
 
 
 def _conversation(llm: LLM, memory_chars: int) -> Conversation:
-    return Conversation("proposal", llm, Transcript(memory_chars), max_tokens=_REPLY_TOKENS)
+    return Conversation("proposal", llm, Transcript(memory_chars), max_tokens=REPLY_TOKENS)
 
 
 def footprint(setting: Setting, architecture: Architecture) -> FeasibilityReport:

@@ -4,13 +4,21 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from automcu.nasbench.methods import view_of
 from automcu.nasbench.search import STATUSES
 from automcu.nasbench.summary import CONTROLS, SHARES_OF_OPTIMUM, Row, Runs, reached, summary
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LEAST_REGRET = 0.001
+"""In points: less is drawn at the edge."""
 CHECKPOINTS = (10, 20, 30, 50, 100, 200, 500, 1000)
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:16px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}}
@@ -47,21 +55,48 @@ def results(runs: Sequence[Runs], queries: int) -> Sequence[tuple[str, Lines]]:
 
 
 def proposals(rows: pa.Table) -> tuple[str, Lines]:
-    """What was proposed, and what was asked of language models for it, by method and data set: shares of the queries,
-    and means over the searches. `rows` are those of `automcu.nasbench.comparison.run_piece`."""
-    heading = ["method", "data set", *(f"{status} %" for status in STATUSES), *_ASKED]
-    lines = [heading]
-    methods, data_sets, statuses = (np.asarray(rows[name].to_pylist()) for name in ("method", "data_set", "status"))
-    figures = {name: rows[name].to_numpy() for name in ("seed", "calls", *_ASKED.values())}
-    for method in dict.fromkeys(methods.tolist()):
-        for data_set in dict.fromkeys(data_sets.tolist()):
-            mine = (methods == method) & (data_sets == data_set)
-            searches = len(np.unique(figures["seed"][mine]))
-            asked = [figures[name][mine].sum() / searches for name in _ASKED.values()]
+    """What was proposed, what training it would have taken, and what was asked of language models for it, by method and
+    data set: shares of the queries, and means over the searches. `rows` are those of
+    `automcu.nasbench.comparison.run_piece`."""
+    lines = [["method", "data set", *(f"{status} %" for status in STATUSES), "training hours", *_ASKED]]
+    for method in pc.unique(rows["method"]).to_pylist():
+        for data_set in pc.unique(rows["data_set"]).to_pylist():
+            mine = rows.filter((pc.field("method") == method) & (pc.field("data_set") == data_set))
+            if not mine.num_rows:
+                continue
+            searches = pc.count_distinct(mine["seed"]).as_py()
+            # What was trained before need not be trained again.
+            trained = mine.filter(pc.is_in(mine["status"].cast(pa.string()), pa.array(["new", "isomorphic"])))
+            hours = (pc.sum(trained["training_seconds"]).as_py() or 0.0) / 3600 / searches
+            counts = {
+                one["values"]: one["counts"] for one in pc.value_counts(mine["status"].cast(pa.string())).to_pylist()
+            }
+            shares = [f"{100 * counts.get(status, 0) / mine.num_rows:.1f}" for status in STATUSES]
+            asked = [mine[name].to_numpy().sum() / searches for name in _ASKED.values()]
             told = ["unknown" if np.isnan(one) else f"{one:,.4g}" for one in asked]
-            shares = [f"{100 * np.mean(statuses[mine] == status):.1f}" for status in STATUSES]
-            lines.append([method, data_set, *shares, *(told if figures["calls"][mine].any() else [""] * len(told))])
-    return "Proposals; calls, tokens, dollars and seconds of a language model are means of a search", lines
+            none = not pc.sum(mine["calls"]).as_py()
+            lines.append([method, data_set, *shares, f"{hours:,.4g}", *([""] * len(told) if none else told)])
+    return (
+        "Proposals; hours of training, as they took the benchmark's machines, and what was asked of a language model "
+        "are means of a search"
+    ), lines
+
+
+def asked(rows: pa.Table) -> str:
+    """Which language models were asked, and when; how what they were shown differs. Nothing where none was."""
+    answers = rows.filter(pc.field("model").cast(pa.string()) != "")
+    if not answers.num_rows:
+        return ""
+    models = ", ".join(sorted(pc.unique(answers["model"].cast(pa.string())).to_pylist()))
+    days = sorted({date[:10] for date in pc.unique(answers["date"].cast(pa.string())).to_pylist()})
+    when = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
+    told = f"{models} answered {when} (UTC). "
+    if any(view_of(method) != "true" for method in pc.unique(rows["method"]).to_pylist()):
+        told += (
+            "renamed: operations have other names, which are explained, and the data set is not told; hidden: they are "
+            "not explained either. "
+        )
+    return told
 
 
 def _line(row: Row) -> list[str]:
@@ -106,35 +141,47 @@ def _cells(tag: str, cells: Sequence[str]) -> str:
 
 
 def plot(runs: Sequence[Runs]) -> bytes:
-    """A PNG: for each data set the best validation accuracy so far by queries, mean over the seeds with twice its
-    standard error, and the optimum as a line."""
+    """A PNG, a column a data set: above what was found (mean validation accuracy over the seeds with twice its standard
+    error) by queries, and the optimum as a line; below the mean regret, which is the distance between the two."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     data_sets = list(dict.fromkeys(one.table.data_set for one in runs))
-    figure = Figure(figsize=(5.2 * len(data_sets), 4.4), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(data_sets), 7.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for panel, data_set in zip(np.atleast_1d(figure.subplots(1, len(data_sets))), data_sets, strict=True):
+    panels = figure.subplots(2, len(data_sets), sharex=True, squeeze=False, height_ratios=(3, 2))
+    for (above, below), data_set in zip(panels.T, data_sets, strict=True):
         mine = [one for one in runs if one.table.data_set == data_set]
-        lowest = 1.0
+        optimum, lowest, least = 100 * mine[0].table.best_validation, 100.0, 1.0
         for one in mine:
             best = 100 * one.validation
             mean, error = best.mean(axis=0), 2 * best.std(axis=0) / np.sqrt(len(best))
-            asked = np.arange(1, best.shape[1] + 1)
-            (line,) = panel.plot(asked, mean, label=one.method)
-            panel.fill_between(asked, mean - error, mean + error, color=line.get_color(), alpha=0.2, linewidth=0)
-            lowest = min(lowest, mean[min(4, len(mean) - 1)] / 100)
-        optimum = 100 * mine[0].table.best_validation
-        panel.axhline(optimum, color="#808080", linestyle="--", label="optimum")
-        panel.set_ylim(100 * lowest, optimum + 0.04 * (optimum - 100 * lowest) + 1e-3)
-        panel.set_xscale("log")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        panel.xaxis.set_minor_formatter(NullFormatter())
-        panel.set(title=data_set, xlabel="queries", ylabel="best validation accuracy so far, %")
-        panel.grid(alpha=0.3)
-    panel.legend(loc="lower right")
+            queries = np.arange(1, best.shape[1] + 1)
+            (line,) = above.plot(queries, mean, label=one.method)
+            above.fill_between(queries, mean - error, mean + error, color=line.get_color(), alpha=0.2, linewidth=0)
+            lowest = min(lowest, mean[min(4, len(mean) - 1)])
+            regret = np.where(optimum - mean > 1e-9, optimum - mean, np.nan)
+            below.plot(queries, regret, color=line.get_color())
+            least = min(least, np.nanmin(regret, initial=1.0))
+        above.axhline(optimum, color="#808080", linestyle="--", label="optimum")
+        above.set_ylim(lowest, optimum + 0.04 * (optimum - lowest) + 1e-3)
+        above.set(title=data_set, ylabel="validation accuracy found, %")
+        below.set_yscale("log")
+        below.set_ylim(max(least, _LEAST_REGRET) / 1.2, 1.2 * max(optimum - lowest, 2 * _LEAST_REGRET))
+        below.set(xlabel="queries", ylabel="mean regret, points")
+        for panel in (above, below):
+            _logarithmic(panel)
+    above.legend(loc="lower right")
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=110)
     return sink.getvalue()
+
+
+def _logarithmic(panel: "Axes") -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.grid(alpha=0.3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import wilcoxon
@@ -12,23 +13,33 @@ SHARES_OF_OPTIMUM = (0.99, 0.999, 1.0)
 CONTROLS = ("random", "local_search")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Runs:
-    """All searches of a method on a data set: a row a seed, a column a query; places in the table, -1 for none.
+    """All searches of a method on a data set: a row a seed, a column a query; places in the table, -1 for none, and
+    what the search was `told` of their accuracy, NaN for nothing.
 
-    Searches that ended early are filled up with -1.
+    Searches that ended early are filled up with these.
     """
 
     method: str
     table: Table
     places: np.ndarray
+    told: np.ndarray
+
+    @cached_property
+    def found(self) -> np.ndarray:
+        """The place that did best so far by what was told, by query; -1 before the first."""
+        told = np.nan_to_num(self.told, nan=-1.0)
+        before = np.maximum.accumulate(np.column_stack([np.full(len(told), -1.0), told[:, :-1]]), axis=1)
+        best = np.maximum.accumulate(np.where(told > before, np.arange(told.shape[1]), -1), axis=1)
+        chosen: np.ndarray = np.where(best >= 0, np.take_along_axis(self.places, best, axis=1), -1)
+        return chosen
 
     @property
     def validation(self) -> np.ndarray:
-        """The best validation accuracy so far, by query; 0 before the first."""
-        known = np.append(self.table.validation_200, 0.0)[self.places]  # -1 is the last one
-        best: np.ndarray = np.maximum.accumulate(known, axis=1)
-        return best
+        """Its mean validation accuracy after 200 epochs; 0 before the first."""
+        known: np.ndarray = np.append(self.table.validation_200, 0.0)[self.found]  # -1 is the last one
+        return known
 
     @property
     def regret(self) -> np.ndarray:
@@ -37,14 +48,12 @@ class Runs:
         return gap
 
     def test(self, queries: int) -> np.ndarray:
-        """Test accuracy of the cell that was best in validation among the first so many, by seed."""
-        known = np.append(self.table.validation_200, 0.0)[self.places[:, :queries]]
-        chosen = self.places[np.arange(len(known)), known.argmax(axis=1)]
-        found: np.ndarray = np.append(self.table.test_200, 0.0)[chosen]
-        return found
+        """Test accuracy of what was found among the first so many, by seed."""
+        known: np.ndarray = np.append(self.table.test_200, 0.0)[self.found[:, queries - 1]]
+        return known
 
     def queries_to(self, share: float) -> np.ndarray:
-        """Queries until the best was so much of the optimum, by seed; infinite where it never was."""
+        """Queries until what was found was so much of the optimum, by seed; infinite where it never was."""
         there = self.validation >= share * self.table.best_validation - 1e-12
         return np.where(there.any(axis=1), there.argmax(axis=1) + 1.0, np.inf)
 

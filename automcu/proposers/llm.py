@@ -37,6 +37,10 @@ class _Round:
     """Of the last reply."""
     trouble: str = "it proposed nothing."
 
+    def refuse(self, text: str, reason: str) -> None:
+        """Count `text` among what is invalid."""
+        self.invalid.append(InvalidProposal(printable(text)[:MAX_EXCERPT], printable(reason)))
+
 
 class LLMProposer:
     """Asks the model of `conversation` for architectures in one of the forms `mode`: `architecture` for whole ones,
@@ -46,8 +50,9 @@ class LLMProposer:
     faults, or without anything whole in it, is asked for once more. A round in which the model gives nothing valid and
     new is taken over by `fallback`, which observes everything too. The model is asked again the next round, or every
     fifth one after three such rounds. Duplicates are passed on (the search counts and refuses them) and mentioned to
-    the model. Without a fallback the third such round in a row raises `LLMError`. What ends the run (`EndsTheRun`) is
-    raised always. When a reply was cut off with nothing whole in it, the second one may be twice as long.
+    the model; so are faults, those of a reply that is asked for again too. Without a fallback `patience` such rounds in
+    a row raise `LLMError`. What ends the run (`EndsTheRun`) is raised always. When a reply was cut off with nothing
+    whole in it, the second one may be twice as long.
     """
 
     name = "llm"
@@ -64,8 +69,10 @@ class LLMProposer:
         *,
         mode: Mode,
         cost: Cost,
+        patience: int = PATIENCE,
     ) -> None:
         self._conversation = conversation
+        self._patience = patience
         self._fallback = fallback
         rng, setting = random.Random(seed), Setting(task, budget, board_name)
         self._form: Form = (
@@ -102,9 +109,9 @@ class LLMProposer:
         self._failures += 1
         trouble = printable(asked.trouble)
         if self._fallback is None:
-            if self._failures >= PATIENCE:
+            if self._failures >= self._patience:
                 raise LLMError(
-                    f"the LLM {model} gave nothing new to check {PATIENCE} times in a row, at last because: "
+                    f"the LLM {model} gave nothing new to check {self._patience} times in a row, at last because: "
                     f"{trouble.rstrip('.')}; correct the llm settings, or set proposer.fallback=true to let evolution "
                     "take over while it fails"
                 )
@@ -147,24 +154,27 @@ class LLMProposer:
         for repair in (False, True):
             reader = EntryReader(question.key, 2 * question.count)
             asked.invalid.clear()
+            again = False
             try:
                 yield from self._listen(question, turns, max_tokens, reader, asked, repair=repair)
             except UnusableReply as error:
                 asked.trouble = f"{error}."
-                if asked.proposed:
-                    break
-                max_tokens *= 2
-                continue
+                if again := not asked.proposed:
+                    asked.refuse(reader.text, f"reply: {error}")
+                    max_tokens *= 2
             except EndsTheRun:
                 raise
             except LLMError as error:
                 asked.trouble = f"{error}."
+            else:
+                if again := bool(asked.invalid) and asked.proposed < question.count:
+                    asked.trouble = f"{asked.invalid[0].reason}."
+                    turns += repair_prompt(reader.text, asked.invalid, question.key, question.count - asked.proposed)
+                elif not asked.proposed:
+                    asked.refuse(reader.text, "reply: it proposes nothing")
+            yield from asked.invalid
+            if not again:
                 break
-            if not asked.invalid or asked.proposed >= question.count:
-                break
-            asked.trouble = f"{asked.invalid[0].reason}."
-            turns += repair_prompt(reader.text, asked.invalid, question.key, question.count - asked.proposed)
-        yield from asked.invalid
         self._duplicates = asked.proposed - asked.new
         if asked.proposed:
             asked.trouble = f"all {asked.proposed} of its proposals had been tried before."
@@ -200,7 +210,7 @@ class LLMProposer:
                 yield from self._take(entry, index, question, asked, repair=repair)
                 index += 1
         except MalformedReply as error:
-            asked.invalid.append(InvalidProposal(printable(reader.text)[:MAX_EXCERPT], f"reply: {error}"))
+            asked.refuse(reader.text, f"reply: {error}")
 
     def _take(
         self, entry: object, index: int, question: Question, asked: _Round, *, repair: bool
@@ -211,7 +221,7 @@ class LLMProposer:
             proposal = question.read(entry)
         except InvalidArchitecture as error:
             reason = f"{question.key}[{index}]: {printable(str(error))[:300]}"
-            asked.invalid.append(InvalidProposal(json.dumps(entry)[:MAX_EXCERPT], reason))
+            asked.refuse(json.dumps(entry), reason)
             return
         fingerprint = proposal.architecture.fingerprint
         asked.proposed += 1

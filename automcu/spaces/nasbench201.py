@@ -27,6 +27,14 @@ Cell = tuple[str, ...]
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """From which node to which, in the benchmark's order."""
+_MEANINGS = (
+    "brings nothing",
+    "passes its input on",
+    "1x1 convolution, batch normalisation, ReLU",
+    "3x3 convolution, batch normalisation, ReLU",
+    "3x3 average pooling",
+)
+"""Of `OPERATIONS`; all of stride 1, all keep the number of channels."""
 _KEYS = tuple(f"edge_{source}_{target}" for source, target in EDGES)
 _PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
 """The ways from node 0 to node 3, as places in `EDGES`."""
@@ -42,13 +50,15 @@ class NasBench201Space:
     """The cells as networks for one input shape and number of classes; see `Space`.
 
     `names` are what the operations, in the order of `OPERATIONS`, are called in architectures and words: other names
-    than the benchmark's keep a language model from recalling what it has read about it.
+    than the benchmark's keep a language model from recalling what it has read about it. `explained` says whether the
+    description tells what they do.
     """
 
     name: ClassVar[str] = "nasbench201"
     input_shape: Shape
     class_count: int
     names: tuple[str, ...] = OPERATIONS
+    explained: bool = True
 
     @property
     def json_schema(self) -> Mapping[str, object]:
@@ -63,12 +73,16 @@ class NasBench201Space:
     def describe(self) -> str:
         """See `Space`."""
         height, width, channels = self.input_shape
-        names = ", ".join(sorted(self.names))
+        meanings = dict(zip(self.names, _MEANINGS, strict=True))
+        told = (f"{name} ({meanings[name]})" if self.explained else name for name in sorted(self.names))
         return (
             f"An architecture is a cell that is used {_CELLS * len(_CHANNELS)} times in a network from a "
-            f"{height}x{width}x{channels} input to {self.class_count} classes. A cell has nodes 0 (its input) to 3 "
-            "(its output). Each later node is the sum of one operation on each earlier node: edge_1_2 is the operation "
-            f"from node 1 to node 2. It is a JSON object with {', '.join(_KEYS)}, each one of {names}. "
+            f"{height}x{width}x{channels} input to {self.class_count} classes: a 3x3 convolution, then "
+            f"{len(_CHANNELS)} stages of {_CELLS} cells of {', '.join(map(str, _CHANNELS))} channels, with a residual "
+            "block that halves the image between stages, then global average pooling and a dense layer. A cell has "
+            "nodes 0 (its input) to 3 (its output). Each later node is the sum of one operation on each earlier node: "
+            f"edge_1_2 is the operation from node 1 to node 2. It is a JSON object with {', '.join(_KEYS)}, each one "
+            f"of {', '.join(told)}. "
             f"Rule: some way from node 0 to node 3 must be free of {self._named('none')}, which brings nothing."
         )
 

@@ -11,8 +11,10 @@ from automcu.errors import ConfigError, OutputError
 from automcu.llm.scripted import ScriptedLLM
 from automcu.nasbench import comparison as module
 from automcu.nasbench.comparison import Comparison, Piece, Results, run_piece
+from automcu.nasbench.methods import Model
 from automcu.nasbench.setting import setting
 from automcu.run_folder import RunFolder
+from automcu.spaces.nasbench201 import OPERATIONS
 from tests.nasbench.tables import DATA, REAL, needs_table
 from tests.test_launch import one_sentence, run
 
@@ -130,11 +132,11 @@ def test_names_of_pieces_differ() -> None:
 @needs_table
 def test_methods_that_ask_a_model_are_compared_and_what_they_used_is_told(run, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
-    shown = setting("cifar100", 0, hidden=False).space
-    cells = [json.loads(shown.random(random.Random(seed)).text) for seed in range(8)]
-    replies = [json.dumps({"reason": "r", "network": cell, "proposals": [cell]}) for cell in [*cells, cells[0]]]
+    shown = setting("cifar100", 0, "true").space
+    cells = [json.loads(shown.random(random.Random(seed)).text) for seed in range(10)]
+    replies = [json.dumps({"reason": "r", "network": cell, "proposals": [cell]}) for cell in cells]
     script = tmp_path / "replies.json"
-    script.write_text(json.dumps([*replies, "no idea", *replies[:2]]))
+    script.write_text(json.dumps([*replies, "no idea", replies[0]]))
     result = run(
         "+experiment=nasbench201", "benchmark.methods=[genius,genius_hidden,llm,hybrid,random]",
         "benchmark.data_sets=[cifar100]", "benchmark.seeds=2", "benchmark.queries=12", "llm=scripted",
@@ -144,16 +146,18 @@ def test_methods_that_ask_a_model_are_compared_and_what_they_used_is_told(run, m
     assert "asks scripted" in result.out
     rows = pq.read_table(result.folder / "queries.parquet").to_pylist()
     genius = [row for row in rows if row["method"] == "genius" and row["seed"] == 0]
-    assert {row["status"] for row in genius[:8]} <= {"new", "isomorphic"}
-    assert [row["status"] for row in genius[8:]] == ["duplicate", "invalid", "duplicate", "duplicate"]
+    assert {row["status"] for row in genius[:10]} <= {"new", "isomorphic"}
+    assert [row["status"] for row in genius[10:]] == ["invalid", "duplicate"]
     assert [row["calls"] for row in genius] == [1] * 12
+    assert {row["model"] for row in genius} == {"scripted"} and all(row["date"] > "2026" for row in genius)
+    assert {row["model"] for row in rows if row["method"] == "random"} == {""}
     hidden = [row["status"] for row in rows if row["method"] == "genius_hidden"]
-    assert set(hidden[:8]) == {"invalid"}  # operations go by other names there
+    assert set(hidden) == {"invalid"}  # operations go by other names there
     hybrid = [row["origin"] for row in rows if row["method"] == "hybrid" and row["seed"] == 1]
     assert hybrid[0] == "llm" and hybrid[-1].startswith("local_search") and len(hybrid) == 12
     assert "| genius | cifar100 |" in result.out and "| unknown |" in result.out
     page = (result.folder / "report.html").read_text()
-    assert "scripted is asked, on 20" in page and "hidden: operations renamed" in page
+    assert "scripted answered on 20" in page and "renamed: operations have other names" in page
 
 
 @needs_table
@@ -175,20 +179,30 @@ def test_a_method_that_asks_needs_a_model(run, monkeypatch) -> None:
 
 
 def test_hidden_the_names_say_nothing_and_differ_between_seeds() -> None:
-    names = [setting("cifar100", seed, hidden=True).space.names for seed in range(20)]
+    names = [setting("cifar100", seed, "hidden").space.names for seed in range(20)]
     assert len(set(names)) > 15
-    shown = setting("imagenet16_120", 3, hidden=True)
-    told = f"{shown.task} {shown.space.describe()} {shown.space.json_schema}".lower()
-    assert not [word for word in ("cifar", "imagenet", "nas-bench", "conv", "skip", "pool", "none") if word in told]
-    assert shown.space.input_shape == (16, 16, 3)
+    one, other = (setting(data_set, 3, "hidden") for data_set in ("imagenet16_120", "cifar10"))
+    assert one == other  # neither its images nor its classes give a data set away
+    told = f"{one.task} {one.space.describe()} {one.space.json_schema}".lower()
+    known = ("cifar", "imagenet", "nas-bench", "nor_conv", "skip", "none", "avg", "1x1", "batch", "average pooling,")
+    assert not [word for word in known if word in told]
+
+
+def test_renamed_the_names_are_others_and_are_explained() -> None:
+    shown = setting("cifar10", 3, "renamed").space
+    assert shown.names == setting("cifar10", 3, "hidden").space.names
+    by_name = dict(zip(shown.names, OPERATIONS, strict=True))
+    (name,) = [name for name, operation in by_name.items() if operation == "nor_conv_1x1"]
+    assert f"{name} (1x1 convolution" in shown.describe() and "nor_conv" not in shown.describe()
+    assert "nor_conv_1x1 (1x1 convolution" in setting("cifar10", 3, "true").space.describe()
 
 
 @needs_table
 def test_a_model_is_told_what_its_cells_take() -> None:
-    space = setting("cifar10", 0, hidden=False).space
+    space = setting("cifar10", 0, "true").space
     cells = [json.loads(space.random(random.Random(seed)).text) for seed in range(3)]
     llm = ScriptedLLM([json.dumps({"reason": "r", "proposals": [cell]}) for cell in cells])
-    rows = run_piece(Piece("llm", "cifar10", 0, 1, 3, 200, False), REAL, lambda seed: llm)
+    rows = run_piece(Piece("llm", "cifar10", 0, 1, 3, 200, False), REAL, Model(llm))
     assert rows.column("status").to_pylist() == ["new"] * 3
     last = "\n".join(message.content for message in llm.asked[-1])
     assert " 0 MACs" not in last and "RAM 0 B" not in last and last.count(" MACs") >= 2

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from automcu.nasbench.known import known
 from automcu.nasbench.report import markdown, page, plot, results
 from automcu.nasbench.summary import Runs, reached, summary
 from automcu.nasbench.table import place
@@ -14,7 +15,8 @@ def cell(convolutions: int, rest: str = "skip_connect") -> int:
 
 
 def runs(method: str, *seeds: list[int]) -> Runs:
-    return Runs(method, TABLE, np.array([[-1 if one < 0 else cell(one) for one in seed] for seed in seeds]))
+    places = np.array([[-1 if one < 0 else cell(one) for one in seed] for seed in seeds])
+    return Runs(method, TABLE, places, np.append(TABLE.validation_200, np.nan)[places])
 
 
 def test_best_so_far_regret_and_the_chosen_networks_test_accuracy() -> None:
@@ -24,6 +26,26 @@ def test_best_so_far_regret_and_the_chosen_networks_test_accuracy() -> None:
     np.testing.assert_allclose(one.test(3), [0.6, 0.5])
     np.testing.assert_allclose(one.test(4), [0.9, 0.7])
     assert TABLE.best_validation == pytest.approx(0.7) and TABLE.chosen_test == pytest.approx(0.9)
+
+
+def test_what_the_search_was_told_is_best_is_what_it_found() -> None:
+    places = np.array([[cell(1), cell(6), cell(3), cell(3)]])
+    misled = Runs("random", TABLE, places, np.array([[np.nan, 0.1, 0.8, 0.8]]))
+    np.testing.assert_array_equal(misled.found, [[-1, cell(6), cell(3), cell(3)]])
+    np.testing.assert_allclose(misled.validation, [[0.0, 0.7, 0.4, 0.4]])
+    np.testing.assert_allclose(misled.test(4), [0.6])
+
+
+def test_known_figures_stand_beside_ones_own() -> None:
+    random, local = runs("random", *[[1] * 9 + [6]] * 3), runs("local_search", [0, 6])
+    heading, *lines = known([random, local])
+    assert heading[2] == "known"
+    assert lines == [
+        ["random, 10 queries, test %", "cifar10", "93.0", "90.00 +- 0.00"],
+        ["local_search, median queries to the optimum", "cifar10", "about 65", "2"],
+        ["best in validation, test %", "cifar10", "94.37", "90.00"],
+    ]
+    assert known([]) == []
 
 
 def test_queries_until_so_much_of_the_optimum() -> None:

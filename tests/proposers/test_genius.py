@@ -8,7 +8,7 @@ from automcu.board import Violation
 from automcu.errors import LLMError
 from automcu.exchange import Exchange
 from automcu.finished import Failed, Rejected
-from automcu.llm.client import Message
+from automcu.llm.client import Message, TruncatedReply
 from automcu.llm.conversation import Conversation, Transcript
 from automcu.llm.scripted import ScriptedLLM
 from automcu.proposal import InvalidProposal, Proposal, Proposer
@@ -59,8 +59,9 @@ def test_each_question_tells_what_became_of_the_last_answer() -> None:
         return item
 
     first = one()
-    assert isinstance(first, Proposal) and "edge_0_1" in asked_last(llm)
-    assert "Propose the first" in asked_last(llm) and r"Tell ten \"kinds\" of" in asked_last(llm)
+    system = llm.asked[0][0].content
+    assert isinstance(first, Proposal) and "edge_0_1" in system and "3x3 convolution" in system
+    assert "Propose the first" in asked_last(llm) and r"Tell ten \"kinds\" of" in system
     proposer.observe([ended(1, first.architecture, 0.9123)])
     second = one()
     assert "accuracy of 91.23 %" in asked_last(llm)
@@ -80,6 +81,29 @@ def test_each_question_tells_what_became_of_the_last_answer() -> None:
     assert "could not be trained" in asked_last(llm)
     # All that was said before is in the conversation: 5 answers that could be read, and the one that could not.
     assert [message.role for message in llm.asked[-1]] == ["system", *["user", "assistant"] * 6, "user"]
+
+
+def test_after_an_answer_that_was_cut_off_it_still_knows_what_it_does() -> None:
+    cut = [True, False, True, False]
+
+    class Cutting(ScriptedLLM):
+        def stream(self, messages, schema, *, max_tokens):  # type: ignore[no-untyped-def]
+            completion = yield from super().stream(messages, schema, max_tokens=max_tokens)
+            if cut.pop(0):
+                raise TruncatedReply("the reply was cut off", completion)
+            return completion
+
+    llm = Cutting([reply(drawn(seed)) for seed in range(4)])
+    proposer = genius(llm)
+    _, invalid = proposer.propose(1)
+    assert isinstance(invalid, InvalidProposal) and "cut off" in invalid.reason
+    _, item = proposer.propose(1)
+    assert isinstance(item, Proposal) and "edge_0_1" in llm.asked[1][0].content
+    assert "cut off" in asked_last(llm) and "Propose the first" in asked_last(llm)
+    proposer.observe([ended(1, item.architecture, 0.9123)])
+    list(proposer.propose(1))
+    list(proposer.propose(1))
+    assert "accuracy of 91.23 %" in asked_last(llm) and "cut off" in asked_last(llm)
 
 
 def test_nothing_is_asked_where_nothing_is_wanted() -> None:

@@ -87,7 +87,9 @@ def test_faults_go_back_once_with_path_and_sentence_and_the_rest_is_reported() -
     items = list(llm_proposer(llm).propose(3))
     assert origins(items) == ["llm", "llm:repair"]
     invalid = of_type(items, InvalidProposal)
-    assert [item.reason.split(":")[0] for item in invalid if isinstance(item, InvalidProposal)] == ["proposals[0]"]
+    assert [item.reason.split(":")[0] for item in invalid if isinstance(item, InvalidProposal)] == [
+        "proposals[1]", "proposals[2]", "proposals[0]"
+    ]  # fmt: skip
     assert len(of_type(items, Exchange)) == len(llm.asked) == 2
     assert not of_type(items, Notice)
     first, second = llm.asked
@@ -99,9 +101,11 @@ def test_faults_go_back_once_with_path_and_sentence_and_the_rest_is_reported() -
 
 def test_an_unreadable_reply_twice_falls_back_and_says_why() -> None:
     items = list(llm_proposer(ScriptedLLM(["I cannot.", "Really not."])).propose(2))
-    assert [type(item) for item in items] == [Exchange, Exchange, InvalidProposal, Notice, Proposal, Proposal]
+    assert [type(item) for item in items] == [
+        Exchange, InvalidProposal, Exchange, InvalidProposal, Notice, Proposal, Proposal
+    ]  # fmt: skip
     assert origins(items) == ["random", "random"]
-    notice = items[3]
+    notice = items[4]
     assert isinstance(notice, Notice)
     assert "no JSON object" in notice.text and "random" in notice.text and "next round" in notice.text
 
@@ -188,11 +192,17 @@ def test_a_cut_off_reply_is_asked_for_once_more_with_twice_the_room(error: type[
     llm = Cutting(5_000, reply(grid(1)), error)
     items = list(llm_proposer(llm).propose(1))
     assert llm.allowed == [4096, 8192]
-    assert [type(item) for item in items] == [Exchange, Proposal, Exchange]
+    assert [type(item) for item in items] == [Exchange, InvalidProposal, Proposal, Exchange]
     assert [exchange.finish for exchange in exchanges(items)] == ["length", "stop"]
     hopeless = Cutting(10**9, "")
     items = list(llm_proposer(hopeless).propose(1))
     assert len(hopeless.allowed) == 2 and origins(items) == ["random"]
+
+
+@pytest.mark.parametrize("text", [reply(), "{}", "no"])
+def test_what_brings_nothing_counts_as_an_invalid_offer(text: str) -> None:
+    items = list(llm_proposer(ScriptedLLM([text, text])).propose(1))
+    assert of_type(items, InvalidProposal) and origins(items) == ["random"]
 
 
 def test_what_was_whole_of_a_cut_off_reply_stands_and_nothing_is_asked_again() -> None:

@@ -243,8 +243,8 @@ def test_what_is_not_on_the_menu_is_refused_and_asked_for_again(wrong: object) -
     llm = ScriptedLLM([picks(wrong), picks(wrong)])
     items = list(llm_proposer(llm, CNN, "edit").propose(1))
     assert origins(items) == ["random"]
-    (invalid,) = of_type(items, InvalidProposal)
-    assert isinstance(invalid, InvalidProposal)
+    invalid, again = of_type(items, InvalidProposal)
+    assert isinstance(invalid, InvalidProposal) and again == invalid
     assert invalid.reason == "choices[0]: not on the list; choose numbers from 1 to 8"
     assert invalid.reason in llm.asked[1][-1].content and '{"choices": [...]}' in llm.asked[1][-1].content
 

@@ -1,0 +1,142 @@
+"""Searches that ask a model: what is said is kept, so that a comparison goes on, can be replayed and keeps its caps."""
+
+import json
+import random
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from automcu.errors import LLMError
+from automcu.exchange import Exchange
+from automcu.llm.client import LLM, Message, SpendingCapReached, UnseenRequest
+from automcu.llm.meter import Meter, Metered
+from automcu.llm.replay import ReplayLLM
+from automcu.llm.scripted import ScriptedLLM
+from automcu.nasbench.asking import MOST_FAILED, Asking, exchanges_in, record_of
+from automcu.nasbench.comparison import Comparison, Piece
+from automcu.nasbench.methods import Model
+from automcu.nasbench.setting import setting
+from automcu.proposers.genius import MEMORY_CHARS
+from tests.nasbench.tables import DATA, REAL, needs_table
+from tests.test_launch import run
+
+__all__ = ["run"]
+PIECES = list(Comparison(("genius",), ("cifar10",), 5, 6).pieces())
+SPACE = setting("cifar10", 0, "true").space
+
+
+class Drawing(ScriptedLLM):
+    """Gives a cell for each question, the same for the same question; is down while `down` says so."""
+
+    def __init__(self, down: Sequence[int] = ()) -> None:
+        super().__init__(self._cell)
+        self.down = set(down)
+
+    def _cell(self, messages: Sequence[Message]) -> str:
+        if len(self.asked) in self.down:
+            raise LLMError("connection refused; start the server")
+        seed = "".join(message.content for message in messages)
+        return json.dumps({"reason": "r", "network": json.loads(SPACE.random(random.Random(seed)).text)})
+
+
+def asking(folder: Path, model: LLM) -> Asking:
+    return Asking(folder, REAL, lambda piece: model)
+
+
+@needs_table
+def test_a_piece_whose_model_fails_goes_on_where_it_was(tmp_path: Path) -> None:
+    piece = PIECES[0]
+    whole = asking(tmp_path / "whole", Drawing()).run(piece)
+    failing = Drawing(down=[4])
+    with pytest.raises(LLMError, match="connection refused"):
+        asking(tmp_path, failing).run(piece)
+    assert len(list(exchanges_in(tmp_path))) == 3
+    again = Drawing()
+    rows = asking(tmp_path, again).run(piece)
+    assert len(again.asked) == 3  # of six: what had been answered is not asked again
+    volatile = ["seconds", "date"]
+    assert rows.drop_columns(volatile).equals(whole.drop_columns(volatile))
+    assert len(list(exchanges_in(tmp_path))) == 6
+
+
+@needs_table
+def test_a_failure_harms_no_other_piece_and_too_many_end_it(tmp_path: Path) -> None:
+    flaky = Drawing(down=[2, 9])
+    came = dict(asking(tmp_path, flaky).pieces(PIECES, 1))
+    failed = [piece for piece, rows in came.items() if isinstance(rows, LLMError)]
+    assert came.keys() == set(PIECES) and len(failed) == 2
+    dead = asking(tmp_path / "dead", Drawing(down=range(100)))
+    told = []
+    with pytest.raises(LLMError, match="connection refused"):
+        told += dead.pieces(PIECES * 2, 1)
+    assert len(told) <= MOST_FAILED
+
+
+@needs_table
+def test_several_are_asked_at_once_and_the_rows_are_the_same(tmp_path: Path) -> None:
+    together = threading.Barrier(3, timeout=60)
+
+    class Meeting(Drawing):
+        def stream(
+            self, messages: Sequence[Message], schema: Mapping[str, object], *, max_tokens: int
+        ) -> Iterator[str]:  # type: ignore[override]
+            if len(messages) == 2:  # the first question of a search
+                together.wait()
+            return super().stream(messages, schema, max_tokens=max_tokens)
+
+    found = dict(Asking(tmp_path, REAL, lambda piece: Meeting()).pieces(PIECES[:3], 3))
+    alone = dict(asking(tmp_path / "alone", Drawing()).pieces(PIECES[:3], 1))
+    for piece in PIECES[:3]:
+        assert found[piece].drop_columns(["seconds", "date"]).equals(alone[piece].drop_columns(["seconds", "date"]))  # type: ignore[union-attr]
+
+
+@needs_table
+def test_what_was_recorded_is_replayed_to_the_letter_or_refused(tmp_path: Path) -> None:
+    piece = PIECES[0]
+    first = asking(tmp_path, Drawing()).run(piece)
+    recorded = list(exchanges_in(tmp_path))
+    replayed = asking(tmp_path / "replay", ReplayLLM("proposal", recorded, strict=True)).run(piece)
+    assert replayed.drop_columns(["seconds", "date"]).equals(first.drop_columns(["seconds", "date"]))
+    other = Piece("genius_hidden", "cifar10", 0, 1, 6, 200, False)
+    with pytest.raises(UnseenRequest):
+        asking(tmp_path / "other", ReplayLLM("proposal", recorded, strict=True)).run(other)
+
+
+@needs_table
+def test_a_cap_ends_all_that_ask(tmp_path: Path) -> None:
+    metered = Metered(Drawing(), Meter(tokens=10_000))
+    with pytest.raises(SpendingCapReached):
+        list(asking(tmp_path, metered).pieces(PIECES, 1))
+    assert exchanges_in(tmp_path)
+
+
+@needs_table
+def test_a_comparison_is_replayed_from_the_command_line(run, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
+    script = tmp_path / "replies.json"
+    cells = [json.loads(SPACE.random(random.Random(seed)).text) for seed in range(3)]
+    script.write_text(json.dumps([json.dumps({"reason": "r", "network": cell}) for cell in cells]))
+    asked = ("+experiment=nasbench201", "benchmark.methods=[genius]", "benchmark.data_sets=[cifar10]",
+             "benchmark.seeds=1", "benchmark.queries=3")  # fmt: skip
+    first = run(*asked, "llm=scripted", f"llm.replies={script}", folder=tmp_path / "first")
+    assert first.code == 0, first.err
+    again = run(*asked, "llm=replay", f"llm.run={first.folder}", "llm.strict=true", folder=tmp_path / "again")
+    assert again.code == 0, again.err
+    rows = [pq.read_table(one.folder / "queries.parquet") for one in (first, again)]
+    assert rows[0]["place"].equals(rows[1]["place"]) and rows[1]["model"].to_pylist() == ["scripted"] * 3
+
+
+def test_a_small_context_is_shown_less_of_the_conversation() -> None:
+    llm = Drawing()
+    assert Model.of(llm, None).memory_chars == Model.of(llm, 100_000).memory_chars == MEMORY_CHARS
+    assert 4_000 < Model.of(llm, 4_096).memory_chars < 6_000
+    assert Model.of(llm, 1_000).memory_chars == 0
+
+
+def test_each_piece_has_a_record_of_its_own(tmp_path: Path) -> None:
+    names = {record_of(tmp_path, piece) for piece in Comparison(("genius", "llm"), ("cifar10",), 2, 1).pieces()}
+    assert len(names) == 4 and all(name.suffix == ".jsonl" for name in names)
+    assert list(exchanges_in(tmp_path)) == list[Exchange]()

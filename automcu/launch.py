@@ -6,11 +6,14 @@ not be carried out; 130: interrupted. A multirun ends with the highest of its jo
 keep the others from running.
 """
 
+import hashlib
+import json
 import logging
 import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,19 +32,17 @@ _exit_codes: list[int] = []
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _job(composed: DictConfig) -> None:
     from automcu.bench import run_benchmark
-    from automcu.run import run, run_in_sweep
+    from automcu.run import refused, run, run_in_sweep
 
     began = time.monotonic()
+    folder = Path(HydraConfig.get().runtime.output_dir)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
-        print(f"automcu: {' and '.join(missing)} must be given; add {missing[0]}=VALUE", file=sys.stderr, flush=True)
-        _exit_codes.append(2)
+        whole, told = _plain(composed, resolve=False), f"{' and '.join(missing)} must be given; add {missing[0]}=VALUE"
+        _exit_codes.append(refused(whole, folder, told))
         return
-    container = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(container, dict)
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    whole = _plain(composed, resolve=True)
     composed_by = list(HydraConfig.get().overrides.task)
-    whole = {str(key): value for key, value in container.items()}
     swept = HydraConfig.get().mode == RunMode.MULTIRUN
     if "benchmark" in whole:
         code = run_benchmark(whole, folder)
@@ -54,9 +55,26 @@ def _job(composed: DictConfig) -> None:
         print(f"automcu: job {HydraConfig.get().job.num} ended with exit code {code}", file=sys.stderr, flush=True)
 
 
+def _plain(composed: DictConfig, *, resolve: bool) -> dict[str, Any]:
+    container = OmegaConf.to_container(composed, resolve=resolve)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def job_folder(composed: DictConfig) -> str:
+    """The folder of a multirun's job: who proposes, the model, the seed, and a hash of the whole configuration, by
+    which a multirun with other jobs beside it finds it again."""
+    whole = _plain(composed, resolve=False)
+    hydra_free = {key: value for key, value in whole.items() if key != "hydra"}
+    digest = hashlib.sha256(json.dumps(hydra_free, sort_keys=True, default=str).encode()).hexdigest()
+    names = [str(whole.get(key, {}).get("kind", "none")) for key in ("proposer", "llm")]
+    return "-".join([*(name for name in names if name != "none"), f"seed{whole.get('seed')}", digest[:8]])
+
+
 def main() -> int:
     """Run the command line; returns the exit code."""
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Hydra would print every request to a model that is served
+    OmegaConf.register_new_resolver("job_folder", lambda *, _root_: job_folder(_root_), replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra's exceptions through, so that they are told in our words
     try:
         _job()

@@ -74,11 +74,15 @@ def calls_of(exchange: Exchange) -> Calls:
 
 @dataclass(frozen=True, slots=True)
 class RoleCosts:
-    """A role's calls. `down_seconds` is how long its model gave nothing usable, see `Ledger`."""
+    """A role's calls. `down_seconds` is how long its model gave nothing usable, see `Ledger`; `models` are those that
+    answered, by the names that they gave, from the date of the `first` call to that of the `last` (UTC, ISO 8601)."""
 
     role: Role
     calls: Calls
     down_seconds: float
+    models: tuple[str, ...] = ()
+    first: str = ""
+    last: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ class Ledger:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._calls: dict[Role, Calls] = {}
+        self._models: defaultdict[Role, dict[str, None]] = defaultdict(dict)
+        self._dates: dict[Role, tuple[str, str]] = {}
         self._down_since: dict[Role, float] = {}
         self._down_seconds: defaultdict[Role, float] = defaultdict(float)
         self._stage_seconds: defaultdict[Stage, float] = defaultdict(float)
@@ -164,7 +170,13 @@ class Ledger:
         now = self._clock()
         return Costs(
             tuple(
-                RoleCosts(role, self._calls[role], self._down_seconds[role] + now - self._down_since.get(role, now))
+                RoleCosts(
+                    role,
+                    self._calls[role],
+                    self._down_seconds[role] + now - self._down_since.get(role, now),
+                    tuple(self._models[role]),
+                    *self._dates[role],
+                )
                 for role in sorted(self._calls)
             ),
             self._substitutes,
@@ -174,6 +186,9 @@ class Ledger:
     def _add(self, exchange: Exchange) -> None:
         role, call = exchange.role, calls_of(exchange)
         self._calls[role] = self._calls.get(role, Calls()) + call
+        self._dates[role] = self._dates.get(role, (exchange.date,))[0], exchange.date
+        if exchange.reply:
+            self._models[role][exchange.model] = None
         began = self._clock() - exchange.seconds
         if role == "proposal":
             self._round.asked = began if self._round.asked is None else self._round.asked

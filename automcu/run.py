@@ -48,7 +48,14 @@ def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, beg
         told = f"{folder} already holds a run; choose another folder with hydra.run.dir=FOLDER"
         print(f"automcu: {told}", file=sys.stderr, flush=True)
         return 2
-    return _to_the_end(folder, began, lambda: _carry_out(composed, overrides, folder, began, ()))
+    return _to_the_end(folder, began, lambda: _carry_out(composed, overrides, folder, began, ()), composed)
+
+
+def refused(composed: Mapping[str, Any], folder: Path, message: str) -> int:
+    """Say why there is no run of `composed`, and leave a note of it in `folder`; returns the exit code."""
+    print(f"automcu: {message}", file=sys.stderr, flush=True)
+    _close(folder, time.monotonic(), 2, message, composed)
+    return 2
 
 
 def run_in_sweep(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, began: float) -> int:
@@ -107,22 +114,33 @@ def _overrides(folder: Path) -> Sequence[str]:
     return [str(one) for one in found] if isinstance(found, list) else ()
 
 
-def _to_the_end(folder: Path, began: float, carry_out: Callable[[], tuple[int, str]]) -> int:
+def _to_the_end(
+    folder: Path, began: float, carry_out: Callable[[], tuple[int, str]], composed: Mapping[str, Any] | None = None
+) -> int:
     try:
         with RunFolder(folder).locked():
-            code, message = carry_out()
+            code, message = _ended(folder, carry_out)
+            if message:
+                print(f"automcu: {redacted(message)}", file=sys.stderr, flush=True)
+            _close(folder, began, code, message, composed)
+            return code
+    except AutoMCUError as error:  # the folder is another's, or cannot be written
+        print(f"automcu: {redacted(str(error))}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def _ended(folder: Path, carry_out: Callable[[], tuple[int, str]]) -> tuple[int, str]:
+    """Exit code and message of a run, whatever happens in it."""
+    try:
+        return carry_out()
     except AutoMCUError as error:
-        code, message = error.exit_code, str(error)
+        return error.exit_code, str(error)
     except KeyboardInterrupt:
         journal = folder / "journal.jsonl"
         what = f"all that was done so far is in {journal}" if journal.exists() else "the search had not begun"
-        code, message = 130, f"interrupted; {what}"
+        return 130, f"interrupted; {what}"
     except Exception as error:  # a bug of ours: the story must end all the same
-        code, message = 2, _unexpected(error, folder)
-    if message:
-        print(f"automcu: {redacted(message)}", file=sys.stderr, flush=True)
-    _close(folder, began, code, message)
-    return code
+        return 2, _unexpected(error, folder)
 
 
 def _carry_out(
@@ -305,8 +323,9 @@ def _nothing_deployed(funnel: "Funnel") -> str:
     return "no candidate got through conversion and deployment; see the failures in summary.md"
 
 
-def _close(folder: Path, began: float, code: int, message: str) -> None:
-    """Note how the run ended. What cannot be written any more was told on the screen already."""
+def _close(folder: Path, began: float, code: int, message: str, composed: Mapping[str, Any] | None) -> None:
+    """Note how the run ended, also of one that could not begin with what was `composed`. What cannot be written any
+    more was told on the screen already."""
     from automcu.journal import Ended, Journal
 
     try:
@@ -314,11 +333,11 @@ def _close(folder: Path, began: float, code: int, message: str) -> None:
             journal = Journal(folder / "journal.jsonl", lambda: time.monotonic() - began)
             journal(Ended(code, message))
             journal.close()
-        if (folder / "run.json").exists():
-            files = RunFolder(folder)
-            record = json.loads(files.read("run.json"))
-            record |= {"status": "ended", "exit_code": code, "message": message}
-            files.write("run.json", json.dumps(record, indent=1).encode())
+        files = RunFolder(folder)
+        begun = (folder / "run.json").exists()
+        record = json.loads(files.read("run.json")) if begun else {"config": composed}
+        record |= {"status": "ended", "exit_code": code, "message": message}
+        files.write("run.json", json.dumps(record, indent=1, default=str).encode())
     except AutoMCUError as error:
         print(f"automcu: {error}", file=sys.stderr, flush=True)
 

@@ -271,22 +271,27 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_one_bad_job_harms_no_other(run
         "-m", "+experiment=quickstart", "llm=none", "proposer=evolution", "deploy=files", "budget.candidates=1",
         "training.recipe.epochs=1", "budget.ram_kb=0.01,18", f"hydra.sweep.dir={sweep}",
     )  # fmt: skip
-    record, journal = sweep / "1/run.json", sweep / "1/journal.jsonl"
     first = run(*asked)
     assert first.code == 2 and "smallest network" in first.err
-    codes = [json.loads((sweep / job / "run.json").read_text())["exit_code"] for job in "01"]
-    assert codes == [2, 0]
+    records = {json.loads(path.read_text())["exit_code"]: path for path in sweep.glob("evolution-seed0-*/run.json")}
+    assert records.keys() == {0, 2}
+    record = records[0]
+    journal = record.with_name("journal.jsonl")
     before = journal.read_bytes()
-    again = run(*asked)
-    assert again.code == 2 and f"Done already, exit code 0: {sweep}/1" in again.out
+    # With another job before them the same jobs are found again.
+    again = run(*asked[:-2], "budget.ram_kb=0.02,0.01,18", asked[-1])
+    assert again.code == 2 and f"Done already, exit code 0: {record.parent}" in again.out
+    assert len(list(sweep.glob("*/run.json"))) == 3
     assert journal.read_bytes() == before
+    whole = record.read_text()
+    record.write_text(json.dumps(json.loads(whole) | {"config": {}}))
+    assert "another configuration; choose another hydra.sweep.dir" in run(*asked).err
+    record.write_text(whole)
     # Now as if it had been killed after its training.
     lines = before.decode().splitlines()
     trained = next(number for number, line in enumerate(lines) if '"kind":"Trained"' in line)
     journal.write_text("\n".join(lines[: trained + 1]) + "\n")
     record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
-    other = run(*asked, "seed=1")
-    assert "another configuration; choose another hydra.sweep.dir" in other.err
     last = run(*asked)
     assert last.out.count("Going on after") == 1
     assert json.loads(record.read_text())["exit_code"] == 0

@@ -12,7 +12,7 @@ from automcu.llm.prices import Price
 from automcu.search import Funnel, Limits
 from automcu.work import Stage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ONE_IN = 10
 """The estimate's upper end holds while at least one proposal in so many fits."""
 _CHARS_PER_TOKEN = 4.0, 3.0  # of English, and of JSON, which has more tokens a character
@@ -176,15 +176,17 @@ def _dollars(usd: float) -> str:
 
 def costs_table(costs: Costs, funnel: Funnel, seconds: float) -> bytes:
     """A Parquet file with a row per role that asked a language model, and one for the run (role `all`), which alone has
-    the counts of the funnel, the wall seconds and the seconds of the stages. `usd` is null when it is unknown. The
-    schema's version is in the file's metadata."""
+    the counts of the funnel, the wall seconds and the seconds of the stages. A role has the models that answered, and
+    the UTC dates of its first and last call. `usd` is null when it is unknown. The schema's version is in the file's
+    metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     calls = ("calls", "failed_calls", "tokens_in", "tokens_out", "tokens_cached")
     counts = ("proposed", "invalid", "duplicate", "feasible", "rejected", "trained", "evaluated", "deployed")
     stages = {f"{stage}_seconds": stage for stage in _STAGE_NAMES}
-    columns = {"role": pa.string(), **dict.fromkeys(calls, pa.int64())}
+    columns = {"role": pa.string(), **dict.fromkeys(("models", "first", "last"), pa.string())}
+    columns |= dict.fromkeys(calls, pa.int64())
     columns |= dict.fromkeys(("usd", "llm_seconds", "down_seconds"), pa.float64())
     columns |= dict.fromkeys((*counts, "substitutes"), pa.int64())
     columns |= dict.fromkeys(("seconds", *stages), pa.float64())
@@ -192,7 +194,11 @@ def costs_table(costs: Costs, funnel: Funnel, seconds: float) -> bytes:
     run = {name: getattr(funnel, name) for name in counts}
     run |= {"substitutes": costs.substitutes, "seconds": seconds}
     run |= {name: spent.get(stage, 0.0) for name, stage in stages.items()}
-    rows = [_row(role.role, role.calls) | {"down_seconds": role.down_seconds} for role in costs.roles]
+    rows = [
+        _row(role.role, role.calls)
+        | {"down_seconds": role.down_seconds, "models": ", ".join(role.models), "first": role.first, "last": role.last}
+        for role in costs.roles
+    ]
     rows.append(_row("all", costs.total) | run)
     schema = pa.schema(list(columns.items()), metadata={"automcu_schema_version": str(SCHEMA_VERSION)})
     sink = io.BytesIO()

@@ -18,22 +18,24 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from automcu.errors import OutputError
 
 
-class _Named(BaseModel):
+class _Kind(BaseModel):
+    model_config = ConfigDict(extra="allow")
     kind: str
     model: str | None = None
 
 
-class _Place(BaseModel):
+class _Named(BaseModel):
+    model_config = ConfigDict(extra="allow")
     name: str
 
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="allow")
     seed: int
-    task: _Place
-    board: _Place
-    proposer: _Named
-    llm: _Named
+    task: _Named
+    board: _Named
+    proposer: _Kind
+    llm: _Kind
 
 
 class _Record(BaseModel):
@@ -57,7 +59,9 @@ _OWN = ("seed",)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run. `group` is proposer, model, task and board, `settings` the whole configuration by dotted keys.
+    """One run. `group` is proposer, model, task and board, `settings` the whole configuration by dotted keys. The
+    models that `answered` have the names that they gave; `dates` are those of the first and the last call; `counted`
+    says that results are there.
     `accuracy` is the shipped file's on the test set, None where none shipped; counts are of proposals, `in_vain` of
     trained networks that do not fit, tokens of all roles together; `work_seconds` is the work of all processes;
     `usd` is None where a price is unknown. `trouble` says why it did not end well."""
@@ -66,6 +70,9 @@ class Entry:
     group: tuple[str, str, str, str]
     seed: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    answered: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+    counted: bool = False
     accuracy: float | None = None
     proposed: int = 0
     invalid: int = 0
@@ -103,7 +110,11 @@ def _entry(folder: Path) -> Entry:
         return replace(begun, trouble="it has not ended, or was killed")
     trouble = "" if record.exit_code == 0 else f"exit code {record.exit_code}: {record.message}"
     try:
-        (all_roles,) = [row for row in pq.read_table(folder / "costs.parquet").to_pylist() if row["role"] == "all"]
+        costs = pq.read_table(folder / "costs.parquet").to_pylist()
+        (all_roles,) = [row for row in costs if row["role"] == "all"]
+        calls = [row for row in costs if row["role"] != "all"]
+        answered = tuple(dict.fromkeys(row["models"] for row in calls if row.get("models")))
+        dates = tuple(sorted(row[name][:10] for row in calls for name in ("first", "last") if row.get(name)))
         columns = ["status", "train_seconds", "int8_test_accuracy"]
         candidates = pq.read_table(folder / "candidates.parquet", columns=columns).to_pylist()
         (*_, shipped) = [None, *(row["int8_test_accuracy"] for row in candidates if row["status"] == "deployed")]
@@ -112,7 +123,8 @@ def _entry(folder: Path) -> Entry:
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         return replace(begun, trouble=trouble or f"its results cannot be read ({str(error).splitlines()[0]:.100})")
     in_vain = sum(row["status"] == "rejected" and row["train_seconds"] is not None for row in candidates)
-    return replace(begun, accuracy=shipped, **counts, in_vain=in_vain, work_seconds=work, trouble=trouble)
+    found = replace(begun, answered=answered, dates=dates, counted=True, accuracy=shipped, **counts)
+    return replace(found, in_vain=in_vain, work_seconds=work, trouble=trouble)
 
 
 def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, str]:
@@ -150,7 +162,12 @@ def leaderboard(found: Sequence[Entry]) -> list[dict[str, Any]]:
     keys = differing(found)
     for mine in _grouped(found, lambda entry: (entry.group, *(entry.settings.get(key) for key in keys))):
         shipped = [entry.accuracy for entry in mine if entry.accuracy is not None]
-        told = [entry for entry in mine if entry.proposed + entry.invalid]
+        told = [entry for entry in mine if entry.counted]
+        dates = sorted(date for entry in mine for date in entry.dates)
+        answered = [
+            *dict.fromkeys(name for entry in mine for name in entry.answered),
+            *dict.fromkeys(dates[:1] + dates[-1:]),
+        ]
         offered = sum(entry.proposed + entry.invalid + entry.duplicate for entry in told)
         feasible = sum(entry.feasible for entry in told)
         tokens = sum(entry.tokens_in + entry.tokens_out for entry in told)
@@ -162,6 +179,7 @@ def leaderboard(found: Sequence[Entry]) -> list[dict[str, Any]]:
                 "model": model,
                 "task": task,
                 "board": board,
+                "answered": ", ".join(answered),
                 "settings": {key: mine[0].settings.get(key, "") for key in keys},
                 "runs": len(mine),
                 "shipped": len(shipped),
@@ -182,7 +200,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return mean(known) if known and len(known) == len(values) else None
 
 
-_NAMES = ("proposer", "model", "task", "board")
+_NAMES = ("proposer", "model", "answered", "task", "board")
 _COLUMNS = (
     ("runs", "runs", "d"), ("shipped", "shipped", "d"), ("accuracy", "test accuracy", ".2%"),
     ("accuracy_sd", "sd", ".2%"), ("feasible_rate", "fit", ".0%"), ("valid_rate", "valid", ".0%"),

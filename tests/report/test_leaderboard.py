@@ -61,10 +61,33 @@ def test_runs_that_differ_in_a_setting_are_groups_of_their_own(sweep: Path) -> N
     assert by_check["before_training"]["shipped"] == 1 and by_check["after_training"]["accuracy"] is None
 
 
+def test_settings_of_proposer_and_model_tell_runs_apart_too(sweep: Path, tmp_path: Path) -> None:
+    for name, change in {"0": {}, "1": {"population": 99}}.items():
+        shutil.copytree(sweep / "0", tmp_path / name)
+        record = json.loads((tmp_path / name / "run.json").read_text())
+        record["config"]["proposer"] |= change
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    rows = leaderboard(entries(tmp_path))
+    assert {row["settings"]["proposer.population"] for row in rows} == {"16", "99"}
+
+
+def test_a_run_that_could_not_begin_is_counted(sweep: Path, tmp_path: Path) -> None:
+    shutil.copytree(sweep / "0", tmp_path / "0")
+    command = [sys.executable, "-m", "automcu.launch", "budget.minutes=-1", "cluster=inline"]
+    done = subprocess.run([*command, f"hydra.run.dir={tmp_path / '1'}"], capture_output=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    found = entries(tmp_path)
+    assert sum(row["runs"] for row in leaderboard(found)) == 2 and "budget.minutes" in found[1].trouble
+
+
 def test_the_command_prints_a_table_and_what_did_not_end_well(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "leaderboard", str(sweep)]) == 0
     told = capsys.readouterr().out
-    assert "| llm | scripted | cifar10 |" in told and f"- {sweep / '2'}: exit code 2" in told
+    assert (
+        "| llm | scripted |  | cifar10 |" in told
+        and "| llm | scripted | scripted, 20" in told
+        and f"- {sweep / '2'}: exit code 2" in told
+    )
     assert main(["bench", "leaderboard", str(sweep), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 5
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from automcu.config import BenchmarkConfig
     from automcu.nasbench.asking import Asking
-    from automcu.nasbench.comparison import Piece
+    from automcu.nasbench.comparison import Comparison, Piece
 
 _TELL_SECONDS = 5.0
 
@@ -44,7 +44,6 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     from automcu.config import read_benchmark
     from automcu.nasbench import report
     from automcu.nasbench.comparison import Comparison, Results, runs_of, tables_in
-    from automcu.nasbench.known import known
     from automcu.nasbench.methods import ASKING
 
     began = time.monotonic()
@@ -52,7 +51,7 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     asked = config.benchmark
     model = model_name(config.llm) if any(method in ASKING for method in asked.methods) else ""
     comparison = Comparison(**asked.model_dump(exclude={"asked_at_once"}), model=model)
-    path = _table_file(config)
+    path = _table_file(config.data.root)
     tables = tables_in(path)
     if asked.noise:
         for data_set in asked.data_sets:
@@ -85,30 +84,37 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
             f"command with hydra.run.dir={files.path} asks again, for what is missing only"
         )
     rows = results.rows()
-    runs = runs_of(rows, comparison, tables)
-    words = (
-        f"{asked.seeds:,} seeds from {asked.first_seed}, told the validation accuracy after {asked.epochs} epochs"
-        f"{' of one training, drawn at random' if asked.noise else ''}. {report.asked(rows)}"
-        "Test accuracy is that of the network of which the search was told the best accuracy so far; every proposal is "
-        "a query, and invalid ones and duplicates count. p is of Wilcoxon's signed-rank test, two-sided, paired by "
-        "seeds."
-    )
-    lines = [*report.results(runs, comparison.queries), report.proposals(rows)]
-    if figures := known(runs):
-        lines.append(("Known figures", figures))
-    png = report.plot(runs)
-    summary = report.markdown(lines, words)
-    files.write("summary.md", summary.encode())
-    files.write("regret.png", png)
-    files.write("report.html", report.page(lines, words, png).encode())
+    summary = report.write(files, rows, runs_of(rows, comparison, tables), told_by(comparison))
     print(f"\n{summary}\n{time.monotonic() - began:.0f} s; {files.path / 'report.html'}", flush=True)
 
 
-def _table_file(config: "BenchmarkConfig") -> Path:
+def join_benchmarks(folder: Path) -> Sequence[str]:
+    """The comparisons below `folder` as one, methods that ask a model by the model's name; writes tables and curves
+    into `folder`, and returns the lines to print. Raises `OutputError` where there are none that can be compared."""
+    from automcu.nasbench import report
+    from automcu.nasbench.comparison import tables_in
+    from automcu.nasbench.joint import joined
+
+    whole = joined(folder, tables_in(_table_file(None)))
+    files = RunFolder(folder)
+    summary = report.write(files, whole.rows, whole.runs, told_by(whole.comparison))
+    missing = [f"Not finished, left out: {path}" for path in whole.unfinished]
+    return [*summary.splitlines(), *missing, f"{files.path / 'report.html'}"]
+
+
+def told_by(comparison: "Comparison") -> str:
+    """What searches were told, in words."""
+    return (
+        f"{comparison.seeds:,} seeds from {comparison.first_seed}, told the validation accuracy after "
+        f"{comparison.epochs} epochs{' of one training, drawn at random' if comparison.noise else ''}."
+    )
+
+
+def _table_file(named: str | None) -> Path:
     from automcu.nasbench.table import FILE
     from automcu.training.data import data_roots
 
-    roots = data_roots(config.data.root)
+    roots = data_roots(named)
     for root in roots:
         if (root / FILE).is_file():
             return root / FILE

@@ -192,6 +192,15 @@ def _parser() -> ArgumentParser:
     leaderboard.add_argument("folder", metavar="DIR", type=Path, help="a folder with run folders below it")
     leaderboard.add_argument("--json", action="store_true", help="print one JSON object")
     leaderboard.set_defaults(run=_leaderboard)
+    joint = benches.add_parser(
+        "nasbench201",
+        help="several comparisons on NAS-Bench-201 as one, such as a multirun over language models",
+        description="Tables and curves of all comparisons below a folder, methods that asked a model by its name; "
+        "written into that folder, and printed. See docs/comparisons.md.",
+        allow_abbrev=False,
+    )
+    joint.add_argument("folder", metavar="DIR", type=Path, help="a folder with comparisons below it")
+    joint.set_defaults(run=_joint)
     convert = benches.add_parser(
         "convert",
         help="make the table of NAS-Bench-201 from the benchmark's own files",
@@ -447,6 +456,12 @@ def _leaderboard(asked: Namespace) -> tuple[int, Iterable[str]]:
 
     found = entries(asked.folder)
     return 0, (as_json(found) if asked.json else as_markdown(found)).splitlines()
+
+
+def _joint(asked: Namespace) -> tuple[int, Iterable[str]]:
+    from automcu.bench import join_benchmarks
+
+    return 0, join_benchmarks(asked.folder)
 
 
 def _convert(asked: Namespace) -> tuple[int, Iterable[str]]:

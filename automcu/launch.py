@@ -67,8 +67,9 @@ def job_folder(composed: DictConfig) -> str:
     whole = _plain(composed, resolve=False)
     hydra_free = {key: value for key, value in whole.items() if key != "hydra"}
     digest = hashlib.sha256(json.dumps(hydra_free, sort_keys=True, default=str).encode()).hexdigest()
-    names = [str(whole.get(key, {}).get("kind", "none")) for key in ("proposer", "llm")]
-    return "-".join([*(name for name in names if name != "none"), f"seed{whole.get('seed')}", digest[:8]])
+    what = "nasbench201" if "benchmark" in whole else whole["proposer"]["kind"]
+    names = [what, whole["llm"]["kind"], f"seed{whole['seed']}", digest[:8]]
+    return "-".join(str(name) for name in names if name != "none")
 
 
 def main() -> int:

@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from automcu.nasbench.known import known
 from automcu.nasbench.methods import view_of
 from automcu.nasbench.search import STATUSES
 from automcu.nasbench.summary import CONTROLS, SHARES_OF_OPTIMUM, Row, Runs, reached, summary
+from automcu.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,9 +39,29 @@ _ASKED = {
 Lines = Sequence[Sequence[str]]
 
 
-def results(runs: Sequence[Runs], queries: int) -> Sequence[tuple[str, Lines]]:
+def write(files: RunFolder, rows: pa.Table, runs: Sequence[Runs], told: str) -> str:
+    """Write `summary.md`, `regret.png` and `report.html` of searches that were `told` so; returns the summary. `rows`
+    are those of `automcu.nasbench.comparison.run_piece`, `runs` the same by method and data set."""
+    words = (
+        f"{told} {asked(rows)}Test accuracy is that of the network of which the search was told the best accuracy so "
+        "far; every proposal is a query, and invalid ones and duplicates count. p is of Wilcoxon's signed-rank test, "
+        "two-sided, paired by seeds."
+    )
+    lines = [*results(runs), proposals(rows)]
+    if figures := known(runs):
+        lines.append(("Known figures", figures))
+    png = plot(runs)
+    text = markdown(lines, words)
+    files.write("summary.md", text.encode())
+    files.write("regret.png", png)
+    files.write("report.html", page(lines, words, png).encode())
+    return text
+
+
+def results(runs: Sequence[Runs]) -> Sequence[tuple[str, Lines]]:
     """Titled tables, each with its heading as first line."""
-    rows = summary(runs, sorted({*(count for count in CHECKPOINTS if count < queries), queries}))
+    ends = {one.places.shape[1] for one in runs}
+    rows = summary(runs, sorted({*(count for count in CHECKPOINTS if count < max(ends)), *ends}))
     found: list[tuple[str, Lines]] = []
     for data_set in dict.fromkeys(row.data_set for row in rows):
         heading = ["method", "queries", "seeds", "test %", "sd", "mean regret", "median regret"]
@@ -56,8 +78,7 @@ def results(runs: Sequence[Runs], queries: int) -> Sequence[tuple[str, Lines]]:
 
 def proposals(rows: pa.Table) -> tuple[str, Lines]:
     """What was proposed, what training it would have taken, and what was asked of language models for it, by method and
-    data set: shares of the queries, and means over the searches. `rows` are those of
-    `automcu.nasbench.comparison.run_piece`."""
+    data set: shares of the queries, and means over the searches."""
     lines = [["method", "data set", *(f"{status} %" for status in STATUSES), "training hours", *_ASKED]]
     for method in pc.unique(rows["method"]).to_pylist():
         for data_set in pc.unique(rows["data_set"]).to_pylist():
@@ -91,7 +112,7 @@ def asked(rows: pa.Table) -> str:
     days = sorted({date[:10] for date in pc.unique(answers["date"].cast(pa.string())).to_pylist()})
     when = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
     told = f"{models} answered {when} (UTC). "
-    if any(view_of(method) != "true" for method in pc.unique(rows["method"]).to_pylist()):
+    if any(view_of(method.split(" (")[0]) != "true" for method in pc.unique(rows["method"]).to_pylist()):
         told += (
             "renamed: operations have other names, which are explained, and the data set is not told; hidden: they are "
             "not explained either. "

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from automcu.cli import main
 from automcu.errors import ConfigError, OutputError
 from automcu.llm.scripted import ScriptedLLM
 from automcu.nasbench import comparison as module
@@ -206,3 +207,47 @@ def test_a_model_is_told_what_its_cells_take() -> None:
     assert rows.column("status").to_pylist() == ["new"] * 3
     last = "\n".join(message.content for message in llm.asked[-1])
     assert " 0 MACs" not in last and "RAM 0 B" not in last and last.count(" MACs") >= 2
+
+
+@needs_table
+def test_comparisons_of_several_models_are_one_table(run, monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
+    sweep, cells = tmp_path / "sweep", setting("cifar10", 0, "true").space
+    drawn = [json.loads(cells.random(random.Random(seed)).text) for seed in range(3)]
+    script = tmp_path / "replies.json"
+    script.write_text(json.dumps([json.dumps({"reason": "r", "network": cell}) for cell in drawn]))
+    asked = ("-m", "+experiment=nasbench201", "benchmark.methods=[random,genius]", "benchmark.data_sets=[cifar10]",
+             "benchmark.seeds=2", f"hydra.sweep.dir={sweep}")  # fmt: skip
+    done = run(*asked, "llm=scripted", f"llm.replies={script}", "benchmark.queries=3")
+    assert done.code == 0, done.err
+    assert run(*asked, "llm=none", "benchmark.queries=4").code == 2  # no model, so it cannot end
+    assert [path.name.rsplit("-", 1)[0] for path in sorted(sweep.glob("nasbench*"))] == [
+        "nasbench201-scripted-seed0", "nasbench201-seed0"
+    ]  # fmt: skip
+    assert main(["bench", "nasbench201", str(sweep)]) == 0
+    told = capsys.readouterr().out
+    assert "| genius (scripted) | 3 | 2 |" in told and "| random | 3 | 2 |" in told
+    assert (sweep / "report.html").exists() and "scripted answered on" in told
+
+
+def test_what_cannot_be_put_together_is_told(tmp_path, capsys, monkeypatch) -> None:
+    if not REAL.exists():
+        pytest.skip(f"{REAL} is absent")
+    monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
+
+    def refused() -> str:
+        assert main(["bench", "nasbench201", str(tmp_path)]) == 2
+        return capsys.readouterr().err
+
+    assert "no comparison" in refused()
+    for name, epochs in {"a": 200, "b": 12}.items():
+        comparison = Comparison(("random",), ("cifar10",), 2, 3, epochs=epochs)
+        results = Results(RunFolder(tmp_path / name), comparison)
+        for piece in comparison.pieces():
+            results.add(piece, run_piece(piece, REAL))
+        results.rows()
+    assert "other accuracies" in refused()
+    (tmp_path / "b" / "settings.json").write_text('{"format": 1}')
+    assert "another version" in refused()
+    (tmp_path / "b" / "settings.json").write_text("[]")
+    assert "cannot be read" in refused()

@@ -80,7 +80,7 @@ def test_means_spreads_and_the_paired_test() -> None:
 
 def test_the_report_says_it_all() -> None:
     two = [runs("random", [1, 2, 3], [0, 0, 4]), runs("local_search", [6, 6, 6], [-1, 5, 6])]
-    tables = results(two, 3)
+    tables = results(two)
     text = markdown(tables, "Two seeds.")
     assert "| local_search | 3 | 2 | 90.00 | 0.00 | 0.000 | 0.000 |" in text
     assert "| random | cifar10 | never (0%) |" in text

@@ -8,7 +8,7 @@ from functools import partial
 
 from automcu.architecture import Architecture
 from automcu.exchange import CANCELLED, Exchange, Role
-from automcu.proposal import Proposal
+from automcu.proposal import InvalidProposal, Proposal
 from automcu.work import (
     Checked,
     DeployDone,
@@ -87,12 +87,16 @@ class RoleCosts:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a run has cost. `substitutes` are proposals that code made while the proposal agent's model was down;
+    """What a run has cost. `substitutes` are proposals that code made while the proposal agent's model was down.
+    That model gave so many `replies`, of which so many were `unreadable`: cut off, or no JSON of the form that was
+    asked for.
     `stage_seconds` is what the work of each stage took, added up over all processes."""
 
     roles: tuple[RoleCosts, ...]
     substitutes: int
     stage_seconds: tuple[tuple[Stage, float], ...]
+    replies: int = 0
+    unreadable: int = 0
 
     @property
     def total(self) -> Calls:
@@ -127,6 +131,8 @@ class Ledger:
         self._stage_seconds: defaultdict[Stage, float] = defaultdict(float)
         self._round = _Round()
         self._substitutes = 0
+        self._replies = 0
+        self._unreadable = 0
         self._proposed: set[Architecture] = set()
 
     def replay(self, entries: Iterable[tuple[float, Outcome]]) -> None:
@@ -149,6 +155,8 @@ class Ledger:
                     self._round.by_llm += 1
                     self._up("proposal")
                 self._proposed.add(architecture)
+            case Proposed(InvalidProposal(readable=False)):
+                self._unreadable += 1
             case ProposalsEnded(seconds):
                 self._stage_seconds["propose"] += seconds
                 self._end_round()
@@ -181,6 +189,8 @@ class Ledger:
             ),
             self._substitutes,
             tuple(self._stage_seconds.items()),
+            self._replies,
+            self._unreadable,
         )
 
     def _add(self, exchange: Exchange) -> None:
@@ -191,6 +201,7 @@ class Ledger:
             self._models[role][exchange.model] = None
         began = self._clock() - exchange.seconds
         if role == "proposal":
+            self._replies += bool(exchange.reply)
             self._round.asked = began if self._round.asked is None else self._round.asked
         elif call.failed:
             self._down_since.setdefault(role, began)

@@ -21,10 +21,13 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class InvalidProposal:
-    """An offer that is no architecture of the space: an excerpt (at most 2,000 characters) and why it is none."""
+    """An offer that is no architecture of the space: an excerpt (at most 2,000 characters) and why it is none. Of one
+    that is not `readable` nothing can be said: the language model's reply was cut off, or no JSON of the form that was
+    asked for."""
 
     excerpt: str
     reason: str
+    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,17 @@ def test_the_proposal_agents_model_is_down_until_it_gives_an_architecture() -> N
     assert dict(costs.stage_seconds) == {"propose": 4.0}
 
 
+def test_which_models_answered_when_and_how_many_replies_could_not_be_read() -> None:
+    down = exchange(error="refused; start it", reply="", finish="", model="first", date="2026-02-01T00:00:00+00:00")
+    answers = exchange(model="second", date="2026-02-02T00:00:00+00:00"), exchange(date="2026-02-03T00:00:00+00:00")
+    told = [Exchanged(down), *map(Exchanged, answers)]
+    told += [Proposed(InvalidProposal("{", "cut off", readable=False)), Proposed(InvalidProposal("{}", "no stages"))]
+    costs = costs_of([(1.0, outcome) for outcome in told], 2.0)
+    (role,) = costs.roles
+    assert role.models == ("second", "m") and (role.first[:10], role.last[:10]) == ("2026-02-01", "2026-02-03")
+    assert (costs.replies, costs.unreadable) == (2, 1)
+
+
 @pytest.mark.parametrize("role", ["supervisor", "training", "evaluation", "deploy"])
 def test_another_roles_model_is_down_from_a_failed_call_to_a_good_one(role: Role) -> None:
     failed, good = exchange(role, error="refused; start it"), exchange(role)

@@ -65,14 +65,6 @@ class Table:
             )
         return self.trainings_200
 
-    def test(self, cell: Cell) -> float:
-        """Accuracy on the test images after 200 epochs."""
-        return float(self.test_200[place(cell)])
-
-    def seconds(self, cell: Cell, epochs: Epochs = 200) -> float:
-        """Simulated duration of a training."""
-        return float(self.seconds_200[place(cell)]) * epochs / 200
-
     @property
     def best_validation(self) -> float:
         """The optimum that a search can find."""

@@ -73,7 +73,8 @@ class GeniusProposer:
             raise failure
         if failure is not None:  # neither question nor answer is remembered: the news are still to be told
             self._trouble = [f"Your last answer could not be used: {quoted(str(failure), 300)}"]
-            yield InvalidProposal(printable(failure.completion.text)[:_MOST_EXCERPT], printable(str(failure))[:300])
+            excerpt = printable(failure.completion.text)[:_MOST_EXCERPT]
+            yield InvalidProposal(excerpt, printable(str(failure))[:300], readable=False)
             return
         self._trouble = []
         try:
@@ -81,7 +82,8 @@ class GeniusProposer:
         except (InvalidArchitecture, MalformedReply) as error:
             reason = printable(str(error))[:300]
             self._news = [f"That was no valid network: {quoted(reason, 300)}", "Propose another one."]
-            yield InvalidProposal(printable(text)[:_MOST_EXCERPT], reason)
+            readable = not isinstance(error, MalformedReply)
+            yield InvalidProposal(printable(text)[:_MOST_EXCERPT], reason, readable)
             return
         if architecture.fingerprint in self._seen:
             self._news = ["That network has been tried before.", "Propose another one."]

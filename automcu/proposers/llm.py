@@ -37,9 +37,9 @@ class _Round:
     """Of the last reply."""
     trouble: str = "it proposed nothing."
 
-    def refuse(self, text: str, reason: str) -> None:
+    def refuse(self, text: str, reason: str, *, readable: bool = True) -> None:
         """Count `text` among what is invalid."""
-        self.invalid.append(InvalidProposal(printable(text)[:MAX_EXCERPT], printable(reason)))
+        self.invalid.append(InvalidProposal(printable(text)[:MAX_EXCERPT], printable(reason), readable))
 
 
 class LLMProposer:
@@ -160,7 +160,7 @@ class LLMProposer:
             except UnusableReply as error:
                 asked.trouble = f"{error}."
                 if again := not asked.proposed:
-                    asked.refuse(reader.text, f"reply: {error}")
+                    asked.refuse(reader.text, f"reply: {error}", readable=False)
                     max_tokens *= 2
             except EndsTheRun:
                 raise
@@ -210,7 +210,7 @@ class LLMProposer:
                 yield from self._take(entry, index, question, asked, repair=repair)
                 index += 1
         except MalformedReply as error:
-            asked.refuse(reader.text, f"reply: {error}")
+            asked.refuse(reader.text, f"reply: {error}", readable=False)
 
     def _take(
         self, entry: object, index: int, question: Question, asked: _Round, *, repair: bool

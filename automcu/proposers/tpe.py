@@ -41,7 +41,8 @@ class TPESearch:
             sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._running: dict[str, optuna.trial.Trial] = {}
-        self._scores: dict[str, float] = {}
+        self._scores: dict[str, tuple[float, float]] = {}
+        """What a network came to, and by how much it broke the limits."""
 
     def propose(self, count: int, plan: RoundPlan | None = None) -> Iterator[ProposalItem]:
         """`count` items."""
@@ -57,7 +58,7 @@ class TPESearch:
                 yield InvalidProposal(str(description)[:2000], str(error))
                 continue
             if architecture.fingerprint in self._scores:
-                self._study.tell(trial, self._scores[architecture.fingerprint])
+                self._tell(trial, *self._scores[architecture.fingerprint])
             elif architecture.fingerprint in self._running:
                 self._study.tell(trial, state=TrialState.FAIL)
             else:
@@ -74,14 +75,18 @@ class TPESearch:
                 continue
             match end:
                 case Evaluated() | Deployed() | Stopped():
-                    self._scores[end.candidate.architecture.fingerprint] = accuracy(end)
-                    trial.set_constraint(_LIMITS, 0.0)
-                    self._study.tell(trial, accuracy(end))
+                    score = accuracy(end), 0.0
                 case Rejected(violations=violations):
-                    trial.set_constraint(_LIMITS, excess(violations))
-                    self._study.tell(trial, 0.0)
+                    score = 0.0, excess(violations)
                 case Failed() | Skipped():
                     self._study.tell(trial, state=TrialState.FAIL)
+                    continue
+            self._scores[end.candidate.architecture.fingerprint] = score
+            self._tell(trial, *score)
+
+    def _tell(self, trial: "optuna.trial.Trial", score: float, excess: float) -> None:
+        trial.set_constraint(_LIMITS, excess)
+        self._study.tell(trial, score)
 
 
 def _described(schema: Mapping[str, Any], trial: "optuna.trial.Trial", path: str) -> object:

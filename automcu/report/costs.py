@@ -188,11 +188,11 @@ def costs_table(costs: Costs, funnel: Funnel, seconds: float) -> bytes:
     columns = {"role": pa.string(), **dict.fromkeys(("models", "first", "last"), pa.string())}
     columns |= dict.fromkeys(calls, pa.int64())
     columns |= dict.fromkeys(("usd", "llm_seconds", "down_seconds"), pa.float64())
-    columns |= dict.fromkeys((*counts, "substitutes"), pa.int64())
+    columns |= dict.fromkeys((*counts, "substitutes", "replies", "unreadable"), pa.int64())
     columns |= dict.fromkeys(("seconds", *stages), pa.float64())
     spent = dict(costs.stage_seconds)
     run = {name: getattr(funnel, name) for name in counts}
-    run |= {"substitutes": costs.substitutes, "seconds": seconds}
+    run |= {name: getattr(costs, name) for name in ("substitutes", "replies", "unreadable")} | {"seconds": seconds}
     run |= {name: spent.get(stage, 0.0) for name, stage in stages.items()}
     rows = [
         _row(role.role, role.calls)

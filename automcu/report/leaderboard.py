@@ -61,7 +61,8 @@ _OWN = ("seed",)
 class Entry:
     """One run. `group` is proposer, model, task and board, `settings` the whole configuration by dotted keys. The
     models that `answered` have the names that they gave; `dates` are those of the first and the last call; `counted`
-    says that results are there.
+    says that results are there. Of the proposal agent's model so many `replies` came, of which so many were
+    `unreadable`: cut off, or no JSON of the form that was asked for.
     `accuracy` is the shipped file's on the test set, None where none shipped; counts are of proposals, `in_vain` of
     trained networks that do not fit, tokens of all roles together; `work_seconds` is the work of all processes;
     `usd` is None where a price is unknown. `trouble` says why it did not end well."""
@@ -77,6 +78,8 @@ class Entry:
     proposed: int = 0
     invalid: int = 0
     duplicate: int = 0
+    replies: int = 0
+    unreadable: int = 0
     feasible: int = 0
     trained: int = 0
     in_vain: int = 0
@@ -119,6 +122,7 @@ def _entry(folder: Path) -> Entry:
         candidates = pq.read_table(folder / "candidates.parquet", columns=columns).to_pylist()
         (*_, shipped) = [None, *(row["int8_test_accuracy"] for row in candidates if row["status"] == "deployed")]
         counts: dict[str, Any] = {name: all_roles[name] for name in _COUNTS}
+        counts |= {name: all_roles.get(name) or 0 for name in ("replies", "unreadable")}
         work = sum(all_roles[stage] for stage in _STAGES)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         return replace(begun, trouble=trouble or f"its results cannot be read ({str(error).splitlines()[0]:.100})")
@@ -170,6 +174,7 @@ def leaderboard(found: Sequence[Entry]) -> list[dict[str, Any]]:
         ]
         offered = sum(entry.proposed + entry.invalid + entry.duplicate for entry in told)
         feasible = sum(entry.feasible for entry in told)
+        replies = sum(entry.replies for entry in told)
         tokens = sum(entry.tokens_in + entry.tokens_out for entry in told)
         proposer, model, task, board = mine[0].group
         means = ("trained", "in_vain", "tokens_in", "tokens_cached", "tokens_out", "usd", "seconds", "work_seconds")
@@ -186,6 +191,7 @@ def leaderboard(found: Sequence[Entry]) -> list[dict[str, Any]]:
                 "accuracy": mean(shipped) if shipped else None,
                 "accuracy_sd": stdev(shipped) if len(shipped) > 1 else None,
                 "feasible_rate": feasible / checked if (checked := sum(entry.proposed for entry in told)) else None,
+                "json_rate": 1 - sum(entry.unreadable for entry in told) / replies if replies else None,
                 "valid_rate": 1 - sum(entry.invalid for entry in told) / offered if offered else None,
                 "duplicate_rate": sum(entry.duplicate for entry in told) / offered if offered else None,
                 **{name: _mean([getattr(entry, name) for entry in told]) for name in means},
@@ -203,8 +209,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
 _NAMES = ("proposer", "model", "answered", "task", "board")
 _COLUMNS = (
     ("runs", "runs", "d"), ("shipped", "shipped", "d"), ("accuracy", "test accuracy", ".2%"),
-    ("accuracy_sd", "sd", ".2%"), ("feasible_rate", "fit", ".0%"), ("valid_rate", "valid", ".0%"),
-    ("duplicate_rate", "duplicates", ".0%"), ("trained", "trained", ".1f"), ("in_vain", "in vain", ".1f"),
+    ("accuracy_sd", "sd", ".2%"), ("feasible_rate", "fit", ".0%"), ("json_rate", "JSON", ".0%"),
+    ("valid_rate", "valid", ".0%"), ("duplicate_rate", "duplicates", ".0%"),
+    ("trained", "trained", ".1f"), ("in_vain", "in vain", ".1f"),
     ("tokens_in", "tokens in", ",.0f"), ("tokens_cached", "cached", ",.0f"), ("tokens_out", "tokens out", ",.0f"),
     ("usd", "USD", ".4f"), ("seconds", "seconds", ",.0f"), ("work_seconds", "of work", ",.0f"),
     ("tokens_per_feasible", "tokens per fit", ",.0f"),

@@ -40,11 +40,12 @@ def test_a_cell_has_what_the_benchmarks_own_printout_says(tables) -> None:
     row = pq.read_table(REAL, columns=["index", "arch_str"]).to_pylist()[5]
     assert row["index"] == 5
     cell = cell_of(row["arch_str"])
-    found = [(table.validation(cell, 12), table.validation(cell), table.test(cell)) for table in tables.values()]
+    found = [
+        (table.validation(cell, 12), table.validation(cell), table.test_200[place(cell)]) for table in tables.values()
+    ]
     expected = [(0.7358, 0.8781, 0.9109), (0.4398, 0.6623, 0.6630), (0.2650, 0.3788, 0.3874)]
     np.testing.assert_allclose(found, expected, atol=6e-5)
-    assert tables["cifar100"].seconds(cell) == pytest.approx(3984.972, abs=1e-3)
-    assert tables["cifar100"].seconds(cell, 12) == pytest.approx(3984.972 * 12 / 200, abs=1e-3)
+    assert tables["cifar100"].seconds_200[place(cell)] == pytest.approx(3984.972, abs=1e-3)
 
 
 @needs_table
@@ -135,7 +136,7 @@ def test_a_convolution_used_twice_is_not_two_convolutions() -> None:
 def test_cells_that_are_the_same_network_scored_alike(tables) -> None:
     scores: dict[str, list[float]] = {}
     for cell in CELLS:
-        scores.setdefault(canonical(cell), []).append(tables["cifar10"].test(cell))
+        scores.setdefault(canonical(cell), []).append(tables["cifar10"].test_200[place(cell)])
     within = np.mean([np.ptp(same) for same in scores.values() if len(same) > 1])
     assert within < 0.1 * np.ptp([score for same in scores.values() for score in same])
 

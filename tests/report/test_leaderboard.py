@@ -47,6 +47,7 @@ def test_groups_rates_and_failures(sweep: Path) -> None:
     code, model = rows["evolution", "", "digits"], rows["llm", "scripted", "digits"]
     assert code["shipped"] == model["shipped"] == 1 and code["valid_rate"] == 1.0
     assert 0.3 < code["accuracy"] <= 1.0  # type: ignore[operator]
+    assert code["json_rate"] is None and 0 < model["json_rate"] < 1  # type: ignore[operator]
     assert model["valid_rate"] < 1 and model["feasible_rate"] == 1.0  # type: ignore[operator]
     failed = rows["llm", "scripted", "cifar10"]
     assert (failed["runs"], failed["shipped"], failed["accuracy"], failed["seconds"]) == (1, 0, None, None)

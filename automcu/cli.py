@@ -189,7 +189,10 @@ def _parser() -> ArgumentParser:
         "docs/comparisons.md.",
         allow_abbrev=False,
     )
-    leaderboard.add_argument("folder", metavar="DIR", type=Path, help="a folder with run folders below it")
+    leaderboard.add_argument(
+        "places", metavar="DIR", type=Path, nargs="+", help="a folder with run folders below it, or a file of --save"
+    )
+    leaderboard.add_argument("--save", metavar="FILE.parquet", type=Path, help="keep the runs, a row each")
     leaderboard.add_argument("--json", action="store_true", help="print one JSON object")
     leaderboard.set_defaults(run=_leaderboard)
     joint = benches.add_parser(
@@ -452,9 +455,11 @@ def _resume(asked: Namespace) -> tuple[int, Iterable[str]]:
 
 
 def _leaderboard(asked: Namespace) -> tuple[int, Iterable[str]]:
-    from automcu.report.leaderboard import as_json, as_markdown, entries
+    from automcu.report.leaderboard import as_json, as_markdown, entries, save
 
-    found = entries(asked.folder)
+    found = entries(*asked.places)
+    if asked.save:
+        save(found, asked.save)
     return 0, (as_json(found) if asked.json else as_markdown(found)).splitlines()
 
 

@@ -4,7 +4,6 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +14,6 @@ from automcu.nasbench.methods import view_of
 from automcu.nasbench.search import STATUSES
 from automcu.nasbench.summary import CONTROLS, SHARES_OF_OPTIMUM, Row, Runs, reached, summary
 from automcu.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _LEAST_REGRET = 0.001
 """In points: less is drawn at the edge."""
@@ -166,6 +162,7 @@ def plot(runs: Sequence[Runs]) -> bytes:
     error) by queries, and the optimum as a line; below the mean regret, which is the distance between the two."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     data_sets = list(dict.fromkeys(one.table.data_set for one in runs))
     figure = Figure(figsize=(5.2 * len(data_sets), 7.6), layout="constrained")
@@ -191,18 +188,13 @@ def plot(runs: Sequence[Runs]) -> bytes:
         below.set_ylim(max(least, _LEAST_REGRET) / 1.2, 1.2 * max(optimum - lowest, 2 * _LEAST_REGRET))
         below.set(xlabel="queries", ylabel="mean regret, points")
         for panel in (above, below):
-            _logarithmic(panel)
+            panel.set_xscale("log")
+            panel.grid(alpha=0.3)
+        for axis in (above.xaxis, below.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
     above.legend(loc="lower right")
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=110)
     return sink.getvalue()
-
-
-def _logarithmic(panel: "Axes") -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    panel.set_xscale("log")
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.grid(alpha=0.3)

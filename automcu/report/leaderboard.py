@@ -6,14 +6,14 @@ A run that failed is counted and shown, never left out: a mean over those that w
 
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from automcu.errors import OutputError
 
@@ -92,12 +92,41 @@ class Entry:
     trouble: str = ""
 
 
-def entries(folder: Path) -> Sequence[Entry]:
-    """The runs in `folder` and below, in the order of their names. Raises `OutputError` where there is none."""
-    found = [_entry(path.parent) for path in sorted(folder.rglob("run.json"))]
-    if not found:
-        raise OutputError(f"no run is in {folder} or below; give the folder of a multirun, or one that holds runs")
+def entries(*places: Path) -> Sequence[Entry]:
+    """The runs of all `places`, each a folder with runs in it or below, in the order of their names, or a file that
+    `save` wrote. Raises `OutputError` for one without runs."""
+    found: list[Entry] = []
+    for place in places:
+        here = _saved(place) if place.is_file() else [_entry(path.parent) for path in sorted(place.rglob("run.json"))]
+        if not here:
+            raise OutputError(f"no run is in {place} or below; give the folder of a multirun, or one that holds runs")
+        found += here
     return found
+
+
+def save(found: Sequence[Entry], path: Path) -> None:
+    """Keep runs as a Parquet file, a row each, their settings as JSON; see `entries`. Raises `OutputError`."""
+    rows = [
+        asdict(entry) | {"folder": str(entry.folder), "settings": json.dumps(entry.settings, sort_keys=True)}
+        for entry in found
+    ]
+    try:
+        pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+    except OSError as error:
+        raise OutputError(f"cannot write {path} ({error.strerror}); choose another file") from error
+
+
+def _saved(path: Path) -> list[Entry]:
+    try:
+        rows = pq.read_table(path).to_pylist()
+        saved = [row | {"folder": Path(row["folder"]), "settings": json.loads(row["settings"])} for row in rows]
+        return _ENTRIES.validate_python(saved)
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        told = str(error).splitlines()[0]
+        raise OutputError(f"{path} holds no saved runs ({told:.100}); give a file of --save, or a folder") from None
+
+
+_ENTRIES = TypeAdapter(list[Entry])
 
 
 def _entry(folder: Path) -> Entry:

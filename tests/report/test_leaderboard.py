@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from automcu.cli import main
@@ -91,6 +93,23 @@ def test_the_command_prints_a_table_and_what_did_not_end_well(sweep: Path, capsy
     )
     assert main(["bench", "leaderboard", str(sweep), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 5
+
+
+def test_runs_are_kept_in_a_file_and_put_together_again(sweep: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    whole, kept = entries(sweep), tmp_path / "runs.parquet"
+    assert (
+        main(["bench", "leaderboard", str(sweep / "0"), str(sweep / "1"), str(sweep / "2"), "--save", str(kept)]) == 0
+    )
+    assert entries(kept) == whole[:3]
+    assert leaderboard(entries(kept, sweep / "3", sweep / "4")) == leaderboard(whole)
+    capsys.readouterr()
+    for content in (b"no", b""):
+        (tmp_path / "wrong.parquet").write_bytes(content)
+        assert main(["bench", "leaderboard", str(tmp_path / "wrong.parquet")]) == 2
+        assert "holds no saved runs" in capsys.readouterr().err
+    pq.write_table(pa.table({"folder": ["a"]}), tmp_path / "wrong.parquet")
+    assert main(["bench", "leaderboard", str(tmp_path / "wrong.parquet")]) == 2
+    assert main(["bench", "leaderboard", str(kept), "--save", str(tmp_path)]) == 2
 
 
 @pytest.mark.parametrize("harm", ["run.json", "costs.parquet", "candidates.parquet", "killed"])

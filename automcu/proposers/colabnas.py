@@ -5,7 +5,7 @@ of 2, 1.5, 1.25 and so on; then global average pooling and a hidden dense layer 
 grows from 0 as long as each network is better than the one before. k begins at 4 and doubles as long as its best one
 is better (from 16 on, by more than half a point); where 8 is no better than 4, it is halved instead.
 
-The networks are points of `mcu_cnn`, with the widths nearest to those of the original, whose poolings round down. It
+The networks are points of `mcu_cnn`, with the widths nearest to those of the original, and so at most four cells. It
 waits for the score of what it has proposed; what does not fit scores less than anything that does.
 """
 

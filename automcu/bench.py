@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -14,8 +14,8 @@ from automcu.run_folder import RunFolder
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from automcu.config import BenchmarkConfig
-    from automcu.nasbench.asking import Asking
+    from automcu.config import BenchmarkConfig, LLMConfig
+    from automcu.llm.client import LLM
     from automcu.nasbench.comparison import Comparison, Piece
 
 _TELL_SECONDS = 5.0
@@ -49,8 +49,10 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     began = time.monotonic()
     config = read_benchmark(composed)
     asked = config.benchmark
-    model = model_name(config.llm) if any(method in ASKING for method in asked.methods) else ""
-    comparison = Comparison(**asked.model_dump(exclude={"asked_at_once"}), model=model)
+    model, context = "", None
+    if any(method in ASKING for method in asked.methods):
+        model, context = model_name(config.llm), _context_tokens(config.llm)
+    comparison = Comparison(**asked.model_dump(exclude={"asked_at_once"}), model=model, context_tokens=context)
     path = _table_file(config.data.root)
     tables = tables_in(path)
     if asked.noise:
@@ -67,7 +69,7 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     )
     told = time.monotonic()
     failed: list[LLMError] = []
-    with _pieces(config, missing, path, files.path) as pieces:
+    with _pieces(config, comparison, missing, path, files.path) as pieces:
         for count, (piece, rows) in enumerate(pieces, 1):
             if isinstance(rows, LLMError):
                 failed.append(rows)
@@ -126,10 +128,11 @@ def _table_file(named: str | None) -> Path:
 
 @contextmanager
 def _pieces(
-    config: "BenchmarkConfig", missing: "Sequence[Piece]", path: Path, folder: Path
+    config: "BenchmarkConfig", comparison: "Comparison", missing: "Sequence[Piece]", path: Path, folder: Path
 ) -> "Iterator[Iterator[tuple[Piece, pa.Table | LLMError]]]":
     """What each missing piece brings: first those of code alone, on the cluster, then those that ask a model, here, so
     that caps on tokens and money hold for all of them together."""
+    from automcu.nasbench.asking import Asking
     from automcu.nasbench.methods import ASKING
 
     free = [piece for piece in missing if piece.method not in ASKING]
@@ -137,29 +140,39 @@ def _pieces(
     with ExitStack() as stack:
         by_model: Iterator[tuple[Piece, pa.Table | LLMError]] = iter(())
         if asking:
-            asker = stack.enter_context(_asker(config, path, folder))
-            by_model = asker.pieces(asking, config.benchmark.asked_at_once)
+            models = stack.enter_context(_models(config, folder))
+            by_model = Asking(folder, path, models, comparison.context_tokens).pieces(
+                asking, config.benchmark.asked_at_once
+            )
         by_code = stack.enter_context(_by_code(config, free, path))
         yield chain(by_code, by_model)
 
 
 @contextmanager
-def _asker(config: "BenchmarkConfig", path: Path, folder: Path) -> "Iterator[Asking]":
+def _models(config: "BenchmarkConfig", folder: Path) -> "Iterator[Callable[[Piece], LLM]]":
     from automcu.build_agents import metered_models
     from automcu.config import ReplayConfig
     from automcu.journal import exchanges_of
     from automcu.llm.replay import ReplayLLM
-    from automcu.nasbench.asking import Asking, exchanges_in, record_of
+    from automcu.nasbench.asking import exchanges_in, record_of
 
     asked = config.llm
     if isinstance(asked, ReplayConfig):
         run, strict = asked.run, asked.strict
-        yield Asking(
-            folder, path, lambda piece: ReplayLLM("proposal", exchanges_of(record_of(run, piece)), strict=strict)
-        )
+        yield lambda piece: ReplayLLM("proposal", exchanges_of(record_of(run, piece)), strict=strict)
         return
     with metered_models(asked, config.budget, exchanges_in(folder)) as models:
-        yield Asking(folder, path, lambda piece: models(piece.first_seed), getattr(asked, "context_tokens", None))
+        yield lambda piece: models(piece.first_seed)
+
+
+def _context_tokens(llm: "LLMConfig") -> int | None:
+    """For how many tokens a model has room, None for very many; one that is replayed has the recorded one's."""
+    from automcu.config import ReplayConfig
+    from automcu.nasbench.comparison import comparison_in
+
+    if isinstance(llm, ReplayConfig):
+        return comparison_in(llm.run).context_tokens
+    return getattr(llm, "context_tokens", None)
 
 
 @contextmanager

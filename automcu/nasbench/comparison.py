@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from automcu.errors import ConfigError, OutputError
 from automcu.exchange import Exchange
@@ -51,7 +52,8 @@ class Comparison:
     """What is compared: `seeds` searches, from `first_seed` on, of `queries` each. Methods are told the validation
     accuracy after so many `epochs`, with `noise` that of one of a cell's trainings, drawn at random. What they were
     told is best is what they find; how good that is, is always told by the mean after 200 epochs. `model` says which
-    language model is asked, empty for none.
+    language model is asked, empty for none, and `context_tokens` for how many its prompt and reply have room (None for
+    very many).
 
     Raises `ConfigError` for names that there are not, and for more rows than fit into half of the machine's memory.
     """
@@ -64,6 +66,7 @@ class Comparison:
     epochs: Epochs = 200
     noise: bool = False
     model: str = ""
+    context_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for kind, asked, known in (("method", self.methods, METHODS), ("data set", self.data_sets, DATA_SETS)):
@@ -173,6 +176,18 @@ def _proposer(method: str, shown: Setting, seed: int, model: Model | None) -> Pr
         return FREE[method](shown.space, seed)
     assert model is not None  # who starts a comparison has seen to it
     return ASKING[method](shown, seed, model)
+
+
+def comparison_in(folder: Path) -> Comparison:
+    """What is compared in `folder`. Raises `OutputError` where that cannot be read."""
+    path = folder / SETTINGS
+    try:
+        settings = json.loads(path.read_bytes())
+        if settings.pop("format", None) != FORMAT:
+            raise OutputError(f"{folder} holds rows of another version of AutoMCU; make the comparison again")
+        return TypeAdapter(Comparison).validate_python(settings)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise OutputError(f"{path} cannot be read ({type(error).__name__}); name the folder of a comparison") from None
 
 
 class Results:

@@ -1,6 +1,5 @@
 """Several comparisons as one: such as a multirun over language models leaves, a folder each."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,15 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter
 
 from automcu.errors import OutputError
-from automcu.nasbench.comparison import FORMAT, ROWS, SETTINGS, Comparison, runs_of
+from automcu.nasbench.comparison import ROWS, SETTINGS, Comparison, comparison_in, runs_of
 from automcu.nasbench.methods import ASKING
 from automcu.nasbench.summary import Runs
 from automcu.nasbench.table import DataSet, Table
-
-_SETTINGS = TypeAdapter(Comparison)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +34,7 @@ def joined(folder: Path, tables: Mapping[DataSet, Table]) -> Joint:
     first: Comparison | None = None
     unfinished: list[Path] = []
     for path in sorted(folder.rglob(SETTINGS)):
-        comparison = _read(path)
+        comparison = comparison_in(path.parent)
         if not path.with_name(ROWS).exists():
             unfinished.append(path.parent)
             continue
@@ -80,13 +76,3 @@ def _named(rows: pa.Table, comparison: Comparison, tables: Mapping[DataSet, Tabl
 
 def _told(comparison: Comparison) -> tuple[object, ...]:
     return comparison.epochs, comparison.noise, comparison.first_seed
-
-
-def _read(path: Path) -> Comparison:
-    try:
-        settings = json.loads(path.read_bytes())
-        if settings.pop("format", None) != FORMAT:
-            raise OutputError(f"{path.parent} holds rows of another version of AutoMCU; make the comparison again")
-        return _SETTINGS.validate_python(settings)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise OutputError(f"{path} cannot be read ({type(error).__name__}); make the comparison again") from None

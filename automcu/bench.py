@@ -40,7 +40,6 @@ def run_benchmark(composed: Mapping[str, Any], folder: Path) -> int:
 
 
 def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
-    from automcu.build_agents import model_name
     from automcu.config import read_benchmark
     from automcu.nasbench import report
     from automcu.nasbench.comparison import Comparison, Results, runs_of, tables_in
@@ -49,10 +48,8 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     began = time.monotonic()
     config = read_benchmark(composed)
     asked = config.benchmark
-    model, context = "", None
-    if any(method in ASKING for method in asked.methods):
-        model, context = model_name(config.llm), _context_tokens(config.llm)
-    comparison = Comparison(**asked.model_dump(exclude={"asked_at_once"}), model=model, context_tokens=context)
+    asks = any(method in ASKING for method in asked.methods)
+    comparison = Comparison(**asked.model_dump(exclude={"asked_at_once"}), **(_described(config.llm) if asks else {}))
     path = _table_file(config.data.root)
     tables = tables_in(path)
     if asked.noise:
@@ -63,8 +60,8 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
     total = len(list(comparison.pieces()))
     print(
         f"NAS-Bench-201: {', '.join(asked.methods)}; {', '.join(asked.data_sets)}; {asked.seeds:,} seeds of "
-        f"{asked.queries:,} queries{f'; asks {model}' if model else ''}; {total - len(missing)} of {total} pieces are "
-        f"done\nRun folder: {files.path}",
+        f"{asked.queries:,} queries{f'; asks {comparison.model}' if asks else ''}; "
+        f"{total - len(missing)} of {total} pieces are done\nRun folder: {files.path}",
         flush=True,
     )
     told = time.monotonic()
@@ -86,7 +83,7 @@ def _carry_out(composed: Mapping[str, Any], files: RunFolder) -> None:
             f"command with hydra.run.dir={files.path} asks again, for what is missing only"
         )
     rows = results.rows()
-    summary = report.write(files, rows, runs_of(rows, comparison, tables), told_by(comparison))
+    summary = report.write(files, rows, runs_of(rows, comparison, tables), comparison)
     print(f"\n{summary}\n{time.monotonic() - began:.0f} s; {files.path / 'report.html'}", flush=True)
 
 
@@ -99,17 +96,8 @@ def join_benchmarks(folder: Path) -> Sequence[str]:
 
     whole = joined(folder, tables_in(_table_file(None)))
     files = RunFolder(folder)
-    summary = report.write(files, whole.rows, whole.runs, told_by(whole.comparison))
-    missing = [f"Not finished, left out: {path}" for path in whole.unfinished]
-    return [*summary.splitlines(), *missing, f"{files.path / 'report.html'}"]
-
-
-def told_by(comparison: "Comparison") -> str:
-    """What searches were told, in words."""
-    return (
-        f"{comparison.seeds:,} seeds from {comparison.first_seed}, told the validation accuracy after "
-        f"{comparison.epochs} epochs{' of one training, drawn at random' if comparison.noise else ''}."
-    )
+    summary = report.write(files, whole.rows, whole.runs, whole.comparison)
+    return [*summary.splitlines(), *(f"Left out: {what}" for what in whole.left_out), f"{files.path / 'report.html'}"]
 
 
 def _table_file(named: str | None) -> Path:
@@ -121,8 +109,8 @@ def _table_file(named: str | None) -> Path:
         if (root / FILE).is_file():
             return root / FILE
     raise DataError(
-        f"no {FILE} in {', '.join(map(str, roots))}; put it into one of these folders, or name its folder as data.root "
-        "or in $AUTOMCU_DATA"
+        f"no {FILE} in {', '.join(map(str, roots))}; put it into one of these folders, or name its folder in "
+        "$AUTOMCU_DATA (or as data.root of a comparison)"
     )
 
 
@@ -165,14 +153,17 @@ def _models(config: "BenchmarkConfig", folder: Path) -> "Iterator[Callable[[Piec
         yield lambda piece: models(piece.first_seed)
 
 
-def _context_tokens(llm: "LLMConfig") -> int | None:
-    """For how many tokens a model has room, None for very many; one that is replayed has the recorded one's."""
+def _described(llm: "LLMConfig") -> Mapping[str, Any]:
+    """What a comparison notes of its model; one that is replayed has what is recorded."""
+    from automcu.build_agents import model_name
     from automcu.config import ReplayConfig
     from automcu.nasbench.comparison import comparison_in
 
     if isinstance(llm, ReplayConfig):
-        return comparison_in(llm.run).context_tokens
-    return getattr(llm, "context_tokens", None)
+        recorded = comparison_in(llm.run)
+        return {name: getattr(recorded, name) for name in ("model", "temperature", "context_tokens")}
+    known = {name: getattr(llm, name, None) for name in ("temperature", "context_tokens")}
+    return {"model": model_name(llm), **known}
 
 
 @contextmanager

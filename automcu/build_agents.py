@@ -173,7 +173,7 @@ def metered_models(llm: LLMConfig, budget: BudgetConfig, spent: Iterable[Exchang
 def model_name(llm: LLMConfig) -> str:
     """What the model is called in reports; that of `local` with its quantization."""
     if isinstance(llm, LocalConfig):
-        return _local(llm).require().stem
+        return _local(llm).name
     return getattr(llm, "model", llm.kind)
 
 
@@ -273,6 +273,7 @@ def _llm_of(asked: LLMConfig, role: Role, seed: int, endpoint: Endpoint | None, 
 
             return LiteLLMClient(
                 f"openai/{endpoint.model}",
+                name=endpoint.model,
                 api_base=endpoint.api_base,
                 key=endpoint.key,
                 temperature=asked.temperature,

@@ -65,9 +65,13 @@ def job_folder(composed: DictConfig) -> str:
     """The folder of a multirun's job: who proposes, the model, the seed, and a hash of the whole configuration, by
     which a multirun with other jobs beside it finds it again."""
     whole = _plain(composed, resolve=False)
-    hydra_free = {key: value for key, value in whole.items() if key != "hydra"}
-    digest = hashlib.sha256(json.dumps(hydra_free, sort_keys=True, default=str).encode()).hexdigest()
-    what = "nasbench201" if "benchmark" in whole else whole["proposer"]["kind"]
+    hashed = {key: value for key, value in whole.items() if key != "hydra"}
+    what = whole["proposer"]["kind"]
+    if "benchmark" in whole:
+        # Caps may be raised, and work moved: the rows are the same.
+        what, compared = "nasbench201", {**whole["benchmark"], "asked_at_once": 0}
+        hashed = {"benchmark": compared, "llm": whole["llm"], "seed": whole["seed"]}
+    digest = hashlib.sha256(json.dumps(hashed, sort_keys=True, default=str).encode()).hexdigest()
     names = [what, whole["llm"]["kind"], f"seed{whole['seed']}", digest[:8]]
     return "-".join(str(name) for name in names if name != "none")
 

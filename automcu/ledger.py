@@ -201,7 +201,7 @@ class Ledger:
             self._models[role][exchange.model] = None
         began = self._clock() - exchange.seconds
         if role == "proposal":
-            self._replies += bool(exchange.reply)
+            self._replies += bool(exchange.reply or exchange.finish)
             self._round.asked = began if self._round.asked is None else self._round.asked
         elif call.failed:
             self._down_since.setdefault(role, began)

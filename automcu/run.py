@@ -52,9 +52,11 @@ def run(composed: Mapping[str, Any], overrides: Sequence[str], folder: Path, beg
 
 
 def refused(composed: Mapping[str, Any], folder: Path, message: str) -> int:
-    """Say why there is no run of `composed`, and leave a note of it in `folder`; returns the exit code."""
+    """Say why there is no run of `composed`, and leave a note of it in `folder`, unless a run is there; returns the
+    exit code."""
     print(f"automcu: {message}", file=sys.stderr, flush=True)
-    _close(folder, time.monotonic(), 2, message, composed)
+    if not (folder / "run.json").exists():
+        _close(folder, time.monotonic(), 2, message, composed)
     return 2
 
 
@@ -71,7 +73,7 @@ def run_in_sweep(composed: Mapping[str, Any], overrides: Sequence[str], folder: 
         config, _ = without_missing_model(read_config(composed))
         if record["config"] != config.model_dump(mode="json"):
             raise OutputError(f"{folder} holds a run of another configuration; choose another hydra.sweep.dir")
-        if record["status"] == "ended" and record["exit_code"] in (0, 1):
+        if _is_over(folder, record):
             say(f"Done already, exit code {record['exit_code']}: {folder}")
             return int(record["exit_code"])
         return resume(folder)
@@ -83,20 +85,37 @@ def run_in_sweep(composed: Mapping[str, Any], overrides: Sequence[str], folder: 
         return 2
 
 
+_ENDED_EARLY = "proposing ended early"
+
+
+def _is_over(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether there is nothing left to do in a run: it deployed, or found nothing that could be deployed, but not for
+    want of proposals, such as of a model that did not answer."""
+    if record["status"] != "ended" or record["exit_code"] not in (0, 1):
+        return False
+    return (folder / "best").exists() or not record["message"].startswith(_ENDED_EARLY)
+
+
 def resume(folder: Path) -> int:
     """Carry out what is left of the run in `folder`: what its journal tells is not done again, and counts in its time
-    and its caps. Returns the exit code, as `run` does; raises `OutputError` when the folder holds no run, or a run that
-    has deployed."""
+    and its caps; but who gave up proposing is asked again. Returns the exit code, as `run` does; raises `OutputError`
+    when the folder holds no run, or one that has deployed and ended."""
     from automcu.journal import Ended, Header, read_journal
-    from automcu.work import DeployDone
+    from automcu.work import DeployDone, WorkFailed
 
     say(f"AutoMCU {version('automcu')}")
     entries = list(read_journal(folder / "journal.jsonl"))
     header = entries[0].event if entries else None
     if not isinstance(header, Header):
         raise OutputError(f"the journal of {folder} does not say what was to be done; start a new run")
-    past = [(entry.seconds, entry.event) for entry in entries if not isinstance(entry.event, Header | Ended)]
-    if any(isinstance(event, DeployDone) for _, event in past):
+    past = [
+        (entry.seconds, entry.event)
+        for entry in entries
+        if not isinstance(entry.event, Header | Ended | WorkFailed)
+        or (isinstance(entry.event, WorkFailed) and entry.event.candidate_id is not None)
+    ]
+    deployed = any(isinstance(event, DeployDone) for _, event in past)
+    if deployed and _is_over(folder, json.loads(RunFolder(folder).read("run.json"))):
         raise OutputError(f"the run in {folder} has deployed its best network; start a new run to search longer")
     say(f"Going on after {entries[-1].seconds:.0f} s and {len(past)} events")
     began = time.monotonic() - entries[-1].seconds
@@ -204,7 +223,7 @@ def _carry_out(
     say("")
     say(summary)
     if end.trouble is not None:
-        return 1, f"proposing ended early: {end.trouble}"
+        return 1, f"{_ENDED_EARLY}: {end.trouble}"
     return (0, "") if end.funnel.deployed else (1, _nothing_deployed(end.funnel))
 
 
@@ -335,11 +354,21 @@ def _close(folder: Path, began: float, code: int, message: str, composed: Mappin
             journal.close()
         files = RunFolder(folder)
         begun = (folder / "run.json").exists()
-        record = json.loads(files.read("run.json")) if begun else {"config": composed}
+        record = json.loads(files.read("run.json")) if begun else {"config": _typed(composed)}
         record |= {"status": "ended", "exit_code": code, "message": message}
         files.write("run.json", json.dumps(record, indent=1, default=str).encode())
     except AutoMCUError as error:
         print(f"automcu: {error}", file=sys.stderr, flush=True)
+
+
+def _typed(composed: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The configuration as a run that begins would note it, where it can be read."""
+    from automcu.config import read_config
+
+    try:
+        return None if composed is None else read_config(composed).model_dump(mode="json")
+    except AutoMCUError:
+        return composed
 
 
 def _unexpected(error: Exception, folder: Path) -> str:

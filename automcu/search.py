@@ -471,6 +471,7 @@ class Search:
             self.record(outcome)
         self._proposing = self._planning = False
         self._news = list(self.finished.values())
+        self._over = any(isinstance(end, Deployed) for end in self.finished.values())
 
     # ---- how it stands ---------------------------------------------------------------------------------------------
     @property

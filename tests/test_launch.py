@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hydra import compose, initialize_config_dir
 from safetensors import safe_open
 
 from automcu import launch
 from automcu.cli import main
 from automcu.journal import Ended, Header, read_journal
+from automcu.launch import CONF, job_folder
 from automcu.proposal import Proposal
 from automcu.work import Exchanged, Proposed, Trained
 from tests.graph.shared_models import shared
@@ -265,6 +267,43 @@ def test_ctrl_c_leaves_the_journal_intact(tmp_path: Path) -> None:
     assert time.monotonic() - began < 120
 
 
+def test_a_refusal_leaves_the_run_that_is_there_alone(run, tmp_path: Path) -> None:
+    record = tmp_path / "run.json"
+    record.write_text('{"status": "ended", "exit_code": 0}')
+    assert run("llm=replay", folder=tmp_path).code == 2
+    assert json.loads(record.read_text()) == {"status": "ended", "exit_code": 0}
+
+
+def test_the_folder_of_a_job_depends_on_what_it_comes_to_only() -> None:
+    def folder(*overrides: str) -> str:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return job_folder(compose("config", list(overrides)))
+
+    bench = "+experiment=nasbench201", "llm=local"
+    assert folder(*bench) == folder(*bench, "budget.tokens=9", "benchmark.asked_at_once=4", "cluster=inline")
+    assert folder(*bench).startswith("nasbench201-local-seed0-")
+    assert len({folder(*bench), folder(*bench, "benchmark.seeds=3"), folder(*bench, "llm.temperature=0.1")}) == 3
+    assert len({folder("seed=1"), folder("seed=1", "proposer=random"), folder("seed=1", "budget.ram_kb=3")}) == 3
+
+
+def test_who_gave_up_for_want_of_a_model_is_asked_again_in_a_sweep(run, tmp_path: Path) -> None:
+    script, sound = tmp_path / "replies.json", tmp_path / "sound.json"
+    sweep = tmp_path / "sweep"
+    stage = {"block": "conv", "channels": 8, "kernel": 3, "stride": 2, "repeats": 1, "activation": "relu"}
+    script.write_text("[]")
+    asked = (
+        "-m", "+experiment=quickstart", "proposer=llm", "llm=scripted", f"llm.replies={script}", "deploy=files",
+        "budget.candidates=1", "training.recipe.epochs=1", "cluster=inline", "agents=solo", f"hydra.sweep.dir={sweep}",
+    )  # fmt: skip
+    assert run(*asked).code == 1
+    (record,) = sweep.glob("*/run.json")
+    assert json.loads(record.read_text())["message"].startswith("proposing ended early")
+    sound.write_text(json.dumps([json.dumps({"proposals": [{"stages": [stage], "hidden_units": 0}]})] * 9))
+    sound.replace(script)
+    again = run(*asked)
+    assert "Done already" not in again.out and (record.parent / "best").exists()
+
+
 def test_a_sweep_goes_on_where_it_was_stopped_and_one_bad_job_harms_no_other(run, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     asked = (
@@ -295,3 +334,8 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_one_bad_job_harms_no_other(run
     last = run(*asked)
     assert last.out.count("Going on after") == 1
     assert json.loads(record.read_text())["exit_code"] == 0
+    # And as if it had been killed when all but its report was done.
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
+    (record.parent / "summary.md").unlink()
+    assert run(*asked).out.count("Going on after") == 1
+    assert json.loads(record.read_text())["exit_code"] == 0 and (record.parent / "summary.md").exists()

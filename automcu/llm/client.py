@@ -31,7 +31,8 @@ class Completion:
     """One reply. Tokens are the provider's count (0 when it gives none), `tokens_cached` those of `tokens_in` that it
     read from its cache; `usd` is None when the price is unknown.
 
-    `finish` is the provider's finish reason; `seconds` is the wall time of the call, retries included.
+    `finish` is the provider's finish reason; `seconds` is the wall time of the call, retries included. `date` is that
+    of a reply of earlier, as in `Exchange`; empty for one of now.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Completion:
     tokens_cached: int
     usd: float | None
     seconds: float
+    date: str = ""
 
 
 class UnusableReply(LLMError):

@@ -161,7 +161,7 @@ class Conversation:
                 seconds=completion.seconds,
                 temperature=self.llm.temperature,
                 seed=self.llm.seed,
-                date=self._today().isoformat(timespec="seconds"),
+                date=completion.date or self._today().isoformat(timespec="seconds"),
                 error=printable(error),
                 message_hashes=request[1],
             )

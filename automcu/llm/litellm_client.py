@@ -68,8 +68,10 @@ class LiteLLMClient:
         deadline_s: float = 300.0,
         attempts: int = 4,
         sleep: Callable[[float], None] = time.sleep,
+        name: str | None = None,
     ) -> None:
-        self.model = model
+        self.model = name or model
+        self._route = model
         self.level: Level = "schema"
         """How structure is asked for; goes down for good when the endpoint refuses a response format."""
         self._api_base = api_base
@@ -94,7 +96,7 @@ class LiteLLMClient:
         deadline = began + self._deadline_s
         for level in self._levels(litellm):
             request: dict[str, Any] = {
-                "model": self.model,
+                "model": self._route,
                 "messages": _with_schema(messages, schema, level),
                 "max_tokens": max_tokens,
                 "temperature": self.temperature,
@@ -139,7 +141,7 @@ class LiteLLMClient:
 
     def _levels(self, litellm: ModuleType) -> tuple[Level, ...]:
         try:
-            supported = litellm.get_supported_openai_params(model=self.model) or ()
+            supported = litellm.get_supported_openai_params(model=self._route) or ()
         except Exception:  # a model that litellm cannot place; the request itself will say so
             supported = ()
         if self._api_base is None and "response_format" not in supported:

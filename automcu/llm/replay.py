@@ -69,6 +69,7 @@ class ReplayLLM:
             tokens_cached=recorded.tokens_cached,
             usd=recorded.usd,
             seconds=recorded.seconds,
+            date=recorded.date,
         )
         if not recorded.error:
             return completion

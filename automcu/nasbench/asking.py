@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from automcu.errors import LLMError
+from automcu.errors import LLMError, OutputError
 from automcu.exchange import Exchange
 from automcu.journal import Journal, exchanges_of
-from automcu.llm.client import LLM, EndsTheRun
+from automcu.llm.client import LLM, EndsTheRun, UnseenRequest
 from automcu.llm.replay import Resumed
 from automcu.nasbench.comparison import Piece, run_piece
 from automcu.nasbench.methods import Model
 from automcu.work import Exchanged
 
 MOST_FAILED = 3
-"""Pieces that may fail in a row; more say that the others would too."""
+"""Pieces that may fail in a row, beside those that were asked at once; more say that the others would too."""
 
 
 class Asking:
@@ -60,6 +60,13 @@ class Asking:
         try:
             llm = Resumed("proposal", recorded, self._model(piece))
             return run_piece(piece, self._path, Model.of(llm, self._context_tokens), keep)
+        except UnseenRequest as error:
+            if not recorded:
+                raise
+            raise OutputError(
+                f"{file} records another talk than this search has ({error}); go on with the settings and the version "
+                "that it was recorded with, or remove that file to ask anew"
+            ) from None
         finally:
             journal.close()
 
@@ -78,7 +85,7 @@ class Asking:
                         raise
                     except LLMError as error:
                         came, failed = error, failed + 1
-                        if failed > MOST_FAILED:
+                        if failed >= MOST_FAILED + at_once:
                             raise
                     yield running.pop(done), came
             finally:

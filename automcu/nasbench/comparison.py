@@ -52,8 +52,8 @@ class Comparison:
     """What is compared: `seeds` searches, from `first_seed` on, of `queries` each. Methods are told the validation
     accuracy after so many `epochs`, with `noise` that of one of a cell's trainings, drawn at random. What they were
     told is best is what they find; how good that is, is always told by the mean after 200 epochs. `model` says which
-    language model is asked, empty for none, and `context_tokens` for how many its prompt and reply have room (None for
-    very many).
+    language model is asked, empty for none, at what `temperature`, and for how many tokens its prompt and reply have
+    room (`context_tokens`, None for very many).
 
     Raises `ConfigError` for names that there are not, and for more rows than fit into half of the machine's memory.
     """
@@ -66,6 +66,7 @@ class Comparison:
     epochs: Epochs = 200
     noise: bool = False
     model: str = ""
+    temperature: float | None = None
     context_tokens: int | None = None
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from automcu.nasbench.comparison import Comparison
 from automcu.nasbench.known import known
 from automcu.nasbench.methods import view_of
 from automcu.nasbench.search import STATUSES
@@ -35,16 +36,19 @@ _ASKED = {
 Lines = Sequence[Sequence[str]]
 
 
-def write(files: RunFolder, rows: pa.Table, runs: Sequence[Runs], told: str) -> str:
-    """Write `summary.md`, `regret.png` and `report.html` of searches that were `told` so; returns the summary. `rows`
-    are those of `automcu.nasbench.comparison.run_piece`, `runs` the same by method and data set."""
+def write(files: RunFolder, rows: pa.Table, runs: Sequence[Runs], comparison: Comparison) -> str:
+    """Write `summary.md`, `regret.png` and `report.html` of a comparison; returns the summary. `rows` are those of
+    `automcu.nasbench.comparison.run_piece`, `runs` the same by method and data set."""
     words = (
-        f"{told} {asked(rows)}Test accuracy is that of the network of which the search was told the best accuracy so "
+        f"{comparison.seeds:,} seeds from {comparison.first_seed}, told the validation accuracy after "
+        f"{comparison.epochs} epochs{' of one training, drawn at random' if comparison.noise else ''}. "
+        f"{asked(rows)}Test accuracy is that of the network of which the search was told the best accuracy so "
         "far; every proposal is a query, and invalid ones and duplicates count. p is of Wilcoxon's signed-rank test, "
         "two-sided, paired by seeds."
     )
     lines = [*results(runs), proposals(rows)]
-    if figures := known(runs):
+    as_published = comparison.epochs == 200 and not comparison.noise
+    if as_published and (figures := known(runs)):
         lines.append(("Known figures", figures))
     png = plot(runs)
     text = markdown(lines, words)

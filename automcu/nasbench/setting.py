@@ -3,7 +3,8 @@
 Two ways to keep a language model from recalling what it has read about the benchmark. `renamed`: operations are called
 op_a to op_e, another way round for each seed, and the description says what each does; no data set or benchmark is
 named, and whatever the data set, images and classes are said to be the same, neither of which any of them has (so are
-what footprints are of). `hidden`: nor does it say what operations do. Who does as well renamed as by the true names
+what footprints are of). `hidden`: nor does it say what operations do, but that one of them
+must not stand in every way, as else a cell is none. Who does as well renamed as by the true names
 needs no memory of the table; what is lost from there to hidden is what knowing operations is worth.
 """
 

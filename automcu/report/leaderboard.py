@@ -94,14 +94,15 @@ class Entry:
 
 def entries(*places: Path) -> Sequence[Entry]:
     """The runs of all `places`, each a folder with runs in it or below, in the order of their names, or a file that
-    `save` wrote. Raises `OutputError` for one without runs."""
-    found: list[Entry] = []
+    `save` wrote. A run that is in several, by its folder's name as given, is what the last of them says. Raises
+    `OutputError` for one without runs."""
+    found: dict[Path, Entry] = {}
     for place in places:
         here = _saved(place) if place.is_file() else [_entry(path.parent) for path in sorted(place.rglob("run.json"))]
         if not here:
             raise OutputError(f"no run is in {place} or below; give the folder of a multirun, or one that holds runs")
-        found += here
-    return found
+        found |= {entry.folder: entry for entry in here}
+    return list(found.values())
 
 
 def save(found: Sequence[Entry], path: Path) -> None:
@@ -172,9 +173,10 @@ def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, str]:
 
 
 def differing(found: Sequence[Entry]) -> list[str]:
-    """The settings in which runs of the same proposer, model, task and board differ, seeds apart."""
+    """The settings in which runs of the same proposer, model, task and board differ, seeds apart; but for those that
+    left no results, which may have been refused for what they are."""
     keys: set[str] = set()
-    for mine in _grouped(found, lambda entry: entry.group):
+    for mine in _grouped([entry for entry in found if entry.counted], lambda entry: entry.group):
         for key in dict.fromkeys(key for entry in mine for key in entry.settings):
             if key not in _OWN and len({entry.settings.get(key) for entry in mine if entry.settings}) > 1:
                 keys.add(key)

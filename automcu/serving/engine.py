@@ -30,8 +30,8 @@ class LocalModel:
 
     @property
     def name(self) -> str:
-        """What clients call the model."""
-        return "smollm2-135m-instruct" if self.weights is None else self.weights.stem
+        """What clients call the model: by its file, which tells the quantization. Raises as `require`."""
+        return self.require().stem
 
     def require(self) -> Path:
         """The file with the weights. Raises `ConfigError` when it, or the engine, is not on this machine."""

@@ -83,7 +83,7 @@ class NasBench201Space:
             "nodes 0 (its input) to 3 (its output). Each later node is the sum of one operation on each earlier node: "
             f"edge_1_2 is the operation from node 1 to node 2. It is a JSON object with {', '.join(_KEYS)}, each one "
             f"of {', '.join(told)}. "
-            f"Rule: some way from node 0 to node 3 must be free of {self._named('none')}, which brings nothing."
+            f"Rule: some way from node 0 to node 3 must be free of {self._named('none')}."
         )
 
     def summary(self, architecture: Architecture) -> str:

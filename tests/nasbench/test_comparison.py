@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -228,6 +229,19 @@ def test_comparisons_of_several_models_are_one_table(run, monkeypatch, tmp_path,
     told = capsys.readouterr().out
     assert "| genius (scripted) | 3 | 2 |" in told and "| random | 3 | 2 |" in told
     assert (sweep / "report.html").exists() and "scripted answered on" in told
+    # Whose rows are there twice is told, and the larger one is kept.
+    assert run("+experiment=nasbench201", "benchmark.methods=[random]", "benchmark.data_sets=[cifar10]",
+               "benchmark.seeds=3", "benchmark.queries=3", folder=sweep / "more").code == 0  # fmt: skip
+    assert main(["bench", "nasbench201", str(sweep)]) == 0
+    told = capsys.readouterr().out
+    assert "| random | 3 | 3 |" in told and "Left out: random, cifar10 of" in told
+
+
+@needs_table
+def test_known_figures_are_those_of_the_published_setting(run, monkeypatch) -> None:
+    monkeypatch.setenv("AUTOMCU_DATA", str(DATA))
+    assert "## Known figures" in run(*SMALL, "benchmark.seeds=2").out
+    assert "## Known figures" not in run(*SMALL, "benchmark.seeds=2", "benchmark.epochs=12").out
 
 
 def test_what_cannot_be_put_together_is_told(tmp_path, capsys, monkeypatch) -> None:
@@ -247,6 +261,9 @@ def test_what_cannot_be_put_together_is_told(tmp_path, capsys, monkeypatch) -> N
             results.add(piece, run_piece(piece, REAL))
         results.rows()
     assert "other accuracies" in refused()
+    shutil.copytree(tmp_path / "a", tmp_path / "b", dirs_exist_ok=True)
+    (tmp_path / "b" / "queries.parquet").write_bytes(b"PAR1")
+    assert "queries.parquet cannot be read" in refused()
     (tmp_path / "b" / "settings.json").write_text('{"format": 1}')
     assert "another version" in refused()
     (tmp_path / "b" / "settings.json").write_text("[]")

@@ -80,7 +80,8 @@ def test_a_run_that_could_not_begin_is_counted(sweep: Path, tmp_path: Path) -> N
     done = subprocess.run([*command, f"hydra.run.dir={tmp_path / '1'}"], capture_output=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     found = entries(tmp_path)
-    assert sum(row["runs"] for row in leaderboard(found)) == 2 and "budget.minutes" in found[1].trouble
+    (row,) = leaderboard(found)
+    assert row["runs"] == 2 and row["shipped"] == 1 and "budget.minutes" in found[1].trouble
 
 
 def test_the_command_prints_a_table_and_what_did_not_end_well(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +103,7 @@ def test_runs_are_kept_in_a_file_and_put_together_again(sweep: Path, tmp_path: P
     )
     assert entries(kept) == whole[:3]
     assert leaderboard(entries(kept, sweep / "3", sweep / "4")) == leaderboard(whole)
+    assert entries(kept, sweep) == whole  # no run is counted twice
     capsys.readouterr()
     for content in (b"no", b""):
         (tmp_path / "wrong.parquet").write_bytes(content)

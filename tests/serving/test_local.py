@@ -75,7 +75,7 @@ def is_openai_error(reply: httpx.Response) -> bool:
 
 @needs_model
 def test_a_reply_obeys_the_schema_and_wastes_nothing_on_layout(client: httpx.Client) -> None:
-    assert client.get("/models").json()["data"][0]["id"] == "smollm2-135m-instruct"
+    assert client.get("/models").json()["data"][0]["id"] == "SmolLM2-135M-Instruct.Q4_1"
     for seed in range(2):
         reply = ask(client, response_format=FORMAT, seed=seed, temperature=1.0).json()
         text = reply["choices"][0]["message"]["content"]

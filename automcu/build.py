@@ -142,8 +142,11 @@ def _asking(
             code = RegularizedEvolution(space, config.seed) if fallback else None
             return LLMProposer(*common, code, mode=mode, cost=cost)
         case HybridConfig(mode=mode, warm_start=warm_start, patience=patience, starters=begins):
-            code = RegularizedEvolution(space, config.seed, starters=_starters_of(config, begins))
-            return HybridProposer(*common, code, mode=mode, cost=cost, warm_start=warm_start, patience=patience)
+            starters = _starters_of(config, begins)
+            code = RegularizedEvolution(space, config.seed, starters=starters)
+            return HybridProposer(
+                *common, code, mode=mode, cost=cost, warm_start=warm_start, patience=patience, starters=starters
+            )
 
 
 def _forecast_of(config: RunConfig) -> Forecast:

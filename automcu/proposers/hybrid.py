@@ -11,6 +11,7 @@ from automcu.proposal import Cost, Proposal, ProposalItem, Proposer
 from automcu.proposers.forms import Mode
 from automcu.proposers.llm import LLMProposer
 from automcu.proposers.niches import accuracy
+from automcu.proposers.starters import Starters
 from automcu.spaces.space import Space
 
 
@@ -18,8 +19,9 @@ class HybridProposer(LLMProposer):
     """Asks the model for the first `warm_start` architectures, and for half a round once `patience` trained candidates
     in a row were no better than the best; all others come from `code`, which observes everything.
 
-    While the model fails, `code` takes over its rounds too, see `LLMProposer`. What the model leaves open of a round,
-    `code` fills.
+    Where it picks from menus, the first ones offer `starters` too, which should be those that `code` begins with. While
+    the model fails, `code` takes over its rounds too, see `LLMProposer`. What the model leaves open of a round, `code`
+    fills.
     """
 
     name = "hybrid"
@@ -38,8 +40,10 @@ class HybridProposer(LLMProposer):
         cost: Cost,
         warm_start: int,
         patience: int,
+        starters: Starters | None = None,
     ) -> None:
-        super().__init__(space, conversation, task, budget, board_name, seed, code, mode=mode, cost=cost)
+        given = space, conversation, task, budget, board_name, seed, code
+        super().__init__(*given, mode=mode, cost=cost, starters=starters)
         self._code = code
         self._warm_start = warm_start
         self._patience = patience

@@ -19,6 +19,7 @@ from automcu.proposers.forms import EditMenu, Form, Mode, Question, WholeArchite
 from automcu.proposers.history import History
 from automcu.proposers.menu import MenuMaker
 from automcu.proposers.prompt import Setting, repair_prompt
+from automcu.proposers.starters import Starters
 from automcu.spaces.space import Space
 
 PATIENCE = 3
@@ -52,7 +53,7 @@ class LLMProposer:
     fifth one after three such rounds. Duplicates are passed on (the search counts and refuses them) and mentioned to
     the model; so are faults, those of a reply that is asked for again too. Without a fallback `patience` such rounds in
     a row raise `LLMError`. What ends the run (`EndsTheRun`) is raised always. When a reply was cut off with nothing
-    whole in it, the second one may be twice as long.
+    whole in it, the second one may be twice as long. Menus begin with `starters` where there are any.
     """
 
     name = "llm"
@@ -70,13 +71,14 @@ class LLMProposer:
         mode: Mode,
         cost: Cost,
         patience: int = PATIENCE,
+        starters: Starters | None = None,
     ) -> None:
         self._conversation = conversation
         self._patience = patience
         self._fallback = fallback
         rng, setting = random.Random(seed), Setting(task, budget, board_name)
         self._form: Form = (
-            EditMenu(setting, MenuMaker(space, budget, cost, rng), rng)
+            EditMenu(setting, MenuMaker(space, budget, cost, rng, starters), rng)
             if mode == "edit"
             else WholeArchitectures(setting, space, rng)
         )

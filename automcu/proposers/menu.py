@@ -1,8 +1,9 @@
 """Menus: what code offers a language model to choose from, each choice with its exact costs.
 
 Once something was trained, a menu has edits of two networks of the archive; before, while only rejections are known,
-edits of near misses; at first whole networks drawn at random. Whatever is on a menu is legal and was not tried before,
-and what fits goes before what does not. The order is shuffled: a model that always picks the first is left with chance.
+edits of near misses; at first whole networks, starters where there are any, and others drawn at random. Whatever is on
+a menu is legal and was not tried before, and what fits goes before what does not. The order is shuffled: a model that
+always picks the first is left with chance.
 """
 
 import random
@@ -18,6 +19,7 @@ from automcu.messages import CandidateNote, Focus
 from automcu.proposal import Cost
 from automcu.proposers.history import History, excess
 from automcu.proposers.niches import Trained, accuracy
+from automcu.proposers.starters import Starters
 from automcu.results import FeasibilityReport
 from automcu.spaces.space import Space
 
@@ -65,9 +67,12 @@ class Menu:
 
 
 class MenuMaker:
-    """Makes menus by `cost` and `budget`; chance comes from `rng`."""
+    """Makes menus by `cost` and `budget`; chance comes from `rng`. The first ones offer `starters` too."""
 
-    def __init__(self, space: Space, budget: Budget, cost: Cost, rng: random.Random) -> None:
+    def __init__(
+        self, space: Space, budget: Budget, cost: Cost, rng: random.Random, starters: Starters | None = None
+    ) -> None:
+        self._starters = starters
         self._space = space
         self._budget = budget
         self._cost = cost
@@ -118,18 +123,26 @@ class MenuMaker:
         return found
 
     def _starts(self, seen: Collection[str]) -> list[Choice]:
-        """Random networks: the largest that fit, and where they are too few, the nearest misses."""
+        """Starters, and random networks: the largest that fit, and where they are too few, the nearest misses."""
+        known = [] if self._starters is None else [starter for _, starter in self._starters.new(seen)]
+        starters = [choice for choice in map(self._whole, known) if choice is not None][:STARTS]
         drawn: dict[str, Choice] = {}
         for _ in range(DRAWN * STARTS):
             architecture = self._space.random(self._rng)
-            if architecture.fingerprint not in seen and (report := self._costed(architecture)) is not None:
-                words = self._space.summary(architecture)
-                drawn[architecture.fingerprint] = Choice(words, architecture, report, self._over(report), None)
+            new = architecture.fingerprint not in seen and architecture not in known
+            if new and (choice := self._whole(architecture)) is not None:
+                drawn[architecture.fingerprint] = choice
         fitting = [choice for choice in drawn.values() if not choice.over]
         missing = sorted((choice for choice in drawn.values() if choice.over), key=lambda choice: choice.over)
         groups = (fitting[start::STARTS] for start in range(STARTS))
         largest = [max(group, key=lambda choice: choice.report.weights_bytes) for group in groups if group]
-        return (largest + missing)[:STARTS]
+        return (starters + largest + missing)[:STARTS]
+
+    def _whole(self, architecture: Architecture) -> Choice | None:
+        report = self._costed(architecture)
+        if report is None:
+            return None
+        return Choice(self._space.summary(architecture), architecture, report, self._over(report), None)
 
     def _wanted(self, choice: Choice, history: History, focus: Focus | None) -> bool:
         assert choice.parent is not None

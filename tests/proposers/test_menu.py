@@ -15,10 +15,12 @@ from automcu.finished import Evaluated, Finished, Rejected, Skipped
 from automcu.llm.scripted import ScriptedLLM
 from automcu.messages import CandidateNote, Focus, RoundPlan
 from automcu.proposal import Cost, InvalidProposal, Notice, Proposal
+from automcu.proposers.forecast import Forecast
 from automcu.proposers.forms import gap_of
 from automcu.proposers.history import History
 from automcu.proposers.menu import EDITS, STARTS, Menu, MenuMaker
 from automcu.proposers.prompt import short
+from automcu.proposers.starters import Starters
 from automcu.spaces.space import Space
 from tests import builders
 from tests.proposers.asked import BUDGET, CNN, GRID, cost, grid, llm_proposer, of_type, origins, picks
@@ -50,6 +52,24 @@ def measured(number: int, architecture: Architecture, value: float, note: Candid
 def rejected(number: int, architecture: Architecture, budget: Budget = TIGHT) -> Rejected:
     report = cost(architecture)
     return Rejected(Candidate(number, architecture, ""), report, budget.violations(report))
+
+
+def test_the_first_menus_offer_starters_that_were_not_tried() -> None:
+    starters = Starters(CNN.families(), Forecast(cost, TIGHT))
+    known = [starter.fingerprint for _, starter in starters.new(())]
+    assert len(known) >= 3
+
+    def offered(seen: Sequence[str]) -> list[str]:
+        maker = MenuMaker(CNN, TIGHT, cost, random.Random(0), starters)
+        choices = maker.menu(History(TIGHT), seen, None).choices
+        assert len(choices) == STARTS and len({choice.architecture for choice in choices}) == STARTS
+        assert not any(choice.over for choice in choices)
+        return [choice.architecture.fingerprint for choice in choices]
+
+    first, second = offered(()), offered(known[:2])
+    assert set(known) <= set(first) != set(known)
+    assert set(known[2:]) <= set(second) and not set(known[:2]) & set(second)
+    assert [one in known for one in first] != sorted((one in known for one in first), reverse=True)  # shuffled
 
 
 @cache

@@ -29,7 +29,7 @@ from automcu.executors.blueprint import Past, Shared
 from automcu.llm.client import LLM
 from automcu.llm.conversation import Conversation, Transcript
 from automcu.llm.endpoint import Endpoint
-from automcu.llm.meter import Meter, Metered
+from automcu.llm.meter import Meter, Metered, SharedMeter
 from automcu.llm.prices import price_of
 from automcu.report.costs import Expected, expected_calls
 from automcu.search import Limits
@@ -165,7 +165,7 @@ def metered_models(llm: LLMConfig, budget: BudgetConfig, spent: Iterable[Exchang
         endpoint = None
         if isinstance(llm, LocalConfig):
             endpoint = stack.enter_context(serve_local(_local(llm), on_ray=False))
-        meter = _meter(llm, _less(budget, spent))
+        meter = SharedMeter(_meter(llm, _less(budget, spent)))
         _llm_of(llm, "proposal", 0, endpoint, inf)  # what is wrong with it is better told now
         yield lambda seed: Metered(_llm_of(llm, "proposal", seed, endpoint, inf), meter)
 

@@ -115,7 +115,7 @@ def resume(folder: Path) -> int:
         or (isinstance(entry.event, WorkFailed) and entry.event.candidate_id is not None)
     ]
     deployed = any(isinstance(event, DeployDone) for _, event in past)
-    if deployed and _is_over(folder, json.loads(RunFolder(folder).read("run.json"))):
+    if deployed and isinstance(entries[-1].event, Ended) and entries[-1].event.exit_code in (0, 1):
         raise OutputError(f"the run in {folder} has deployed its best network; start a new run to search longer")
     say(f"Going on after {entries[-1].seconds:.0f} s and {len(past)} events")
     began = time.monotonic() - entries[-1].seconds

@@ -30,7 +30,7 @@ class Amount:
 
 
 class MeterLike(Protocol):
-    """Grants calls. Implementations: `Meter`, and a Ray actor's handle around one."""
+    """Grants calls. Implementations: `Meter`, `SharedMeter`, and a Ray actor's handle around one."""
 
     def acquire(self, most: Amount) -> float:
         """0.0 when a call that uses at most `most` may be made now, which reserves that much; otherwise how many
@@ -43,8 +43,8 @@ class MeterLike(Protocol):
 
 
 class Meter:
-    """Counts what all roles use, in several threads too. Limits are for any 60 seconds and for the whole run; None is
-    no limit. `clock` gives seconds."""
+    """Counts what all roles use. Limits are for any 60 seconds and for the whole run; None is no limit. `clock` gives
+    seconds."""
 
     def __init__(
         self,
@@ -55,7 +55,6 @@ class Meter:
         usd: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lock = threading.Lock()
         self._tokens_cap = tokens
         self._usd_cap = usd
         self._tokens = 0
@@ -66,10 +65,6 @@ class Meter:
 
     def acquire(self, most: Amount) -> float:
         """See `MeterLike`."""
-        with self._lock:
-            return self._acquire(most)
-
-    def _acquire(self, most: Amount) -> float:
         if self._tokens_cap is not None and self._tokens + most.tokens > self._tokens_cap:
             raise SpendingCapReached(
                 f"budget.tokens of {self._tokens_cap:,} ({self._tokens:,} are used or promised, and one more call may "
@@ -92,10 +87,27 @@ class Meter:
 
     def settle(self, reserved: Amount, used: Amount) -> None:
         """See `MeterLike`."""
+        self._tokens += used.tokens - reserved.tokens
+        self._usd += (used.usd or 0.0) - (reserved.usd or 0.0)
+        self._buckets["tokens"].take(used.tokens - reserved.tokens)
+
+
+class SharedMeter:
+    """A meter that threads of one process share."""
+
+    def __init__(self, meter: MeterLike) -> None:
+        self._meter = meter
+        self._lock = threading.Lock()
+
+    def acquire(self, most: Amount) -> float:
+        """See `MeterLike`."""
         with self._lock:
-            self._tokens += used.tokens - reserved.tokens
-            self._usd += (used.usd or 0.0) - (reserved.usd or 0.0)
-            self._buckets["tokens"].take(used.tokens - reserved.tokens)
+            return self._meter.acquire(most)
+
+    def settle(self, reserved: Amount, used: Amount) -> None:
+        """See `MeterLike`."""
+        with self._lock:
+            self._meter.settle(reserved, used)
 
 
 class _Bucket:

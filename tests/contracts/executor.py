@@ -69,7 +69,7 @@ class Misbehaving:
 
     def train(
         self, network: Network, data: TrainingData, *, seed: int, seconds: float,
-        on_epoch: Callable[[EpochPoint], None], checkpoint: Path | None = None,
+        on_epoch: Callable[[EpochPoint], None], checkpoint: Path | None = None, epochs: int | None = None,
     ) -> TrainedNetwork:  # fmt: skip
         if not self.marker.exists():
             self.marker.touch()
@@ -86,7 +86,7 @@ class Saving:
 
     def train(
         self, network: Network, data: TrainingData, *, seed: int, seconds: float,
-        on_epoch: Callable[[EpochPoint], None], checkpoint: Path | None = None,
+        on_epoch: Callable[[EpochPoint], None], checkpoint: Path | None = None, epochs: int | None = None,
     ) -> TrainedNetwork:  # fmt: skip
         assert checkpoint is not None
         if not checkpoint.exists():

@@ -11,7 +11,7 @@ from automcu.errors import OutputError
 from automcu.executors.blueprint import Blueprint, Past, RunEnd
 from automcu.executors.inline import run_inline
 from automcu.finished import Deployed
-from automcu.journal import Header, read_journal
+from automcu.journal import Ended, Header, Journal, read_journal
 from automcu.run import resume
 from automcu.run_folder import RunFolder
 from automcu.work import Checked, Trained
@@ -69,6 +69,9 @@ def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
         resume(tmp_path)
     shutil.rmtree(tmp_path)
     run(tmp_path)
+    journal = Journal(tmp_path / "journal.jsonl", lambda: 1.0)
+    journal(Ended(0, ""))
+    journal.close()
     with pytest.raises(OutputError, match="has deployed"):
         resume(tmp_path)
 

@@ -337,5 +337,8 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_one_bad_job_harms_no_other(run
     # And as if it had been killed when all but its report was done.
     record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
     (record.parent / "summary.md").unlink()
+    *before_the_end, ended = journal.read_text().splitlines()
+    assert '"kind":"Ended"' in ended
+    journal.write_text("\n".join(before_the_end) + "\n")
     assert run(*asked).out.count("Going on after") == 1
     assert json.loads(record.read_text())["exit_code"] == 0 and (record.parent / "summary.md").exists()

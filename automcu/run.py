@@ -109,10 +109,9 @@ def resume(folder: Path) -> int:
     if not isinstance(header, Header):
         raise OutputError(f"the journal of {folder} does not say what was to be done; start a new run")
     past = [
-        (entry.seconds, entry.event)
-        for entry in entries
-        if not isinstance(entry.event, Header | Ended | WorkFailed)
-        or (isinstance(entry.event, WorkFailed) and entry.event.candidate_id is not None)
+        (seconds, event)
+        for seconds, event in ((entry.seconds, entry.event) for entry in entries)
+        if not isinstance(event, Header | Ended) and not (isinstance(event, WorkFailed) and event.candidate_id is None)
     ]
     deployed = any(isinstance(event, DeployDone) for _, event in past)
     if deployed and isinstance(entries[-1].event, Ended) and entries[-1].event.exit_code in (0, 1):

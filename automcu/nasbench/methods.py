@@ -94,7 +94,7 @@ class Model:
         return cls(llm, min(int(room * CHARS_PER_TOKEN), MEMORY_CHARS))
 
 
-Asking = Callable[[Setting, int, Model], Proposer]
+_Method = Callable[[Setting, int, Model], Proposer]
 
 
 def _genius(setting: Setting, seed: int, model: Model) -> Proposer:
@@ -115,9 +115,9 @@ def _hybrid(setting: Setting, seed: int, model: Model) -> Proposer:
     return HybridProposer(*given, code, mode="architecture", cost=cost, warm_start=WARM_START, patience=10**9)
 
 
-_ASKING: Mapping[str, Asking] = {"genius": _genius, "llm": _llm, "hybrid": _hybrid}
+_ASKING: Mapping[str, _Method] = {"genius": _genius, "llm": _llm, "hybrid": _hybrid}
 _VIEWS: Mapping[str, View] = {"": "true", "_renamed": "renamed", "_hidden": "hidden"}
-ASKING: Mapping[str, Asking] = {f"{name}{end}": method for name, method in _ASKING.items() for end in _VIEWS}
+ASKING: Mapping[str, _Method] = {f"{name}{end}": method for name, method in _ASKING.items() for end in _VIEWS}
 """Those that ask a language model; see `view_of`."""
 
 METHODS = (*FREE, *ASKING)

@@ -5,10 +5,8 @@ same as one of them (`isomorphism`), and what is no network at all. What a metho
 accuracy is only written down. A language model that gives nothing new any more ends the search.
 """
 
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
 from math import nan
 from typing import Literal, get_args
 
@@ -99,7 +97,7 @@ def search(
                     pass
         if found:
             if talk:
-                calls = reduce(operator.add, map(calls_of, talk))
+                calls = sum(map(calls_of, talk), _NOTHING)
                 found[0] = replace(found[0], asked=calls, model=talk[0].model, date=talk[0].date)
                 talk.clear()
             yield from found

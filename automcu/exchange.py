@@ -9,6 +9,9 @@ Role = Literal["intake", "supervisor", "proposal", "training", "evaluation", "de
 CANCELLED = "given up: whoever listened had heard enough"
 """The `error` of a call that was ended from this side while the reply was still coming."""
 
+TOO_LONG = "the prompt is too long for"
+"""What the `error` of a call begins with that the model's context had no room for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:

@@ -62,6 +62,11 @@ class TruncatedReply(UnusableReply):
     """The reply ran into `max_tokens`; asking again with more may do."""
 
 
+class PromptTooLong(LLMError):
+    """The model's context has no room for the prompt: a shorter one may do. The message begins with
+    `automcu.exchange.TOO_LONG`."""
+
+
 class EndpointDown(LLMError):
     """Nobody answers, or not in time."""
 

@@ -5,9 +5,11 @@ one is the paper's ablation of a shared context (arXiv 2605.21560), where every 
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import inf
 from typing import Protocol
 
 from automcu.errors import LLMError
@@ -17,6 +19,8 @@ from automcu.llm.client import (
     Completion,
     EndsTheRun,
     Message,
+    PromptTooLong,
+    TruncatedReply,
     UnusableReply,
     message_hashes,
     request_sha256,
@@ -43,17 +47,15 @@ class Transcript:
 
     def __init__(self, max_chars: int) -> None:
         self._max_chars = max_chars
-        self._turns: list[Message] = []
+        self._turns: tuple[Message, ...] = ()
 
     def recall(self) -> tuple[Message, ...]:
         """See `Context`."""
-        return tuple(self._turns)
+        return self._turns
 
     def add(self, turns: Sequence[Message]) -> None:
         """See `Context`; the oldest turns are forgotten first, in pairs of question and answer."""
-        self._turns += turns
-        while self._turns and sum(len(turn.content) for turn in self._turns) > self._max_chars:
-            del self._turns[:2]
+        self._turns = _latest((*self._turns, *turns), self._max_chars)
 
 
 class Conversation:
@@ -62,6 +64,9 @@ class Conversation:
     A question is a system message and the turns of the present exchange; the context's turns go in between. A reply
     is at most `max_tokens` long, and all of the role's calls together use at most `token_budget` tokens (None for no
     limit of its own). `today` gives the date that is recorded.
+
+    How much a model can read is learned from it: when a prompt is too long, or leaves too little room for the reply,
+    half as much of the context goes into this one and all later ones.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Conversation:
         self._token_budget = token_budget
         self._today = today
         self._spent = 0
+        self._most_recalled = inf
         self._exchanges: list[Exchange] = []
 
     def stream(
@@ -93,8 +99,26 @@ class Conversation:
                 f"the {self.role} agent has used {self._spent:,} of its {self._token_budget:,} tokens; raise "
                 f"agents.{self.role}.token_budget"
             )
-        messages = (Message("system", system), *self._context.recall(), *turns)
-        request = request_sha256(messages, schema, allowed), message_hashes(messages)
+        while True:
+            earlier = _latest(self._context.recall(), self._most_recalled)
+            try:
+                completion = yield from self._call((Message("system", system), *earlier, *turns), schema, allowed)
+            except PromptTooLong:
+                if not _chars(earlier):
+                    raise
+                self._most_recalled = _chars(earlier) // 2
+            except TruncatedReply as error:
+                if error.completion.tokens_out < allowed:  # by the end of the model's context
+                    self._most_recalled = _chars(earlier) // 2
+                raise
+            else:
+                self._context.add((*turns, Message("assistant", completion.text)))
+                return completion
+
+    def _call(
+        self, messages: Sequence[Message], schema: Mapping[str, object], max_tokens: int
+    ) -> Generator[str, None, Completion]:
+        request = request_sha256(messages, schema, max_tokens), message_hashes(messages)
         began = time.monotonic()
         came = ""
 
@@ -102,7 +126,7 @@ class Conversation:
             seconds = time.monotonic() - began
             return Completion(came, "", "prompt", self.llm.model, 0, 0, 0, None, seconds)
 
-        pieces = self.llm.stream(messages, schema, max_tokens=allowed)
+        pieces = self.llm.stream(messages, schema, max_tokens=max_tokens)
         try:
             while True:
                 try:
@@ -125,7 +149,6 @@ class Conversation:
             self._record(request, nothing_whole(), str(error))
             raise
         self._record(request, completion, "")
-        self._context.add((*turns, Message("assistant", completion.text)))
         return completion
 
     def ask(self, system: str, question: str, schema: Mapping[str, object]) -> str:
@@ -166,6 +189,19 @@ class Conversation:
                 message_hashes=request[1],
             )
         )
+
+
+def _latest(turns: Sequence[Message], max_chars: float) -> tuple[Message, ...]:
+    """The latest pairs of question and answer that have at most so many characters together."""
+    kept = deque(turns)
+    left = _chars(kept)
+    while left > max_chars:
+        left -= len(kept.popleft().content) + len(kept.popleft().content)
+    return tuple(kept)
+
+
+def _chars(turns: Iterable[Message]) -> int:
+    return sum(len(turn.content) for turn in turns)
 
 
 def printable(text: str) -> str:

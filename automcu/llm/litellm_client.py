@@ -26,12 +26,14 @@ from types import ModuleType
 from typing import Any
 
 from automcu.errors import LLMError
+from automcu.exchange import TOO_LONG
 from automcu.llm.client import (
     Completion,
     EndpointDown,
     KeyRefused,
     Level,
     Message,
+    PromptTooLong,
     RateLimited,
     TruncatedReply,
     UnusableReply,
@@ -413,4 +415,6 @@ def _explained(litellm: ModuleType, error: Exception, model: str) -> LLMError:
         remedy = _REMEDIES.get(status or 0, "check the llm settings")
     said = _LITELLM_NAMES.sub("", str(error)).partition("Original exception:")[0]
     reason = " ".join(redacted(said.strip() or type(error).__name__).split())[:300]
+    if isinstance(error, litellm.ContextWindowExceededError):
+        return PromptTooLong(f"{TOO_LONG} {model} ({reason}); raise its context_tokens or use another")
     return kind(f"{model} cannot be used ({reason}); {remedy}")

@@ -4,12 +4,13 @@ from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from automcu.errors import LLMError
-from automcu.exchange import Exchange, Role
+from automcu.exchange import TOO_LONG, Exchange, Role
 from automcu.llm.client import (
     LLM,
     Completion,
     Level,
     Message,
+    PromptTooLong,
     TruncatedReply,
     UnseenRequest,
     UnusableReply,
@@ -74,7 +75,7 @@ class ReplayLLM:
         if not recorded.error:
             return completion
         if not recorded.finish:  # no whole reply came, or nobody waited for it
-            raise LLMError(recorded.error)
+            raise (PromptTooLong if recorded.error.startswith(TOO_LONG) else LLMError)(recorded.error)
         kind = TruncatedReply if recorded.finish == "length" else UnusableReply
         raise kind(recorded.error, completion)
 

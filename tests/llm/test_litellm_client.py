@@ -22,6 +22,7 @@ from automcu.llm.client import (
     EndpointDown,
     KeyRefused,
     Message,
+    PromptTooLong,
     RateLimited,
     TruncatedReply,
     UnusableReply,
@@ -511,9 +512,17 @@ def test_a_date_says_how_long_to_wait(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [(401, KeyRefused), (402, KeyRefused), (429, RateLimited), (503, EndpointDown)]
+    ("code", "said", "kind"),
+    [
+        (400, "request (4481 tokens) exceeds the available context size (4096 tokens)", PromptTooLong),  # llama.cpp
+        (400, "This model's maximum context length is 8192 tokens", PromptTooLong),  # OpenAI, vLLM
+        (401, "no", KeyRefused),
+        (402, "no", KeyRefused),
+        (429, "no", RateLimited),
+        (503, "no", EndpointDown),
+    ],
 )
-def test_errors_are_typed(endpoint: Endpoint, code: int, kind: type[LLMError]) -> None:
-    endpoint.script = [status(code)] * 9
+def test_errors_are_typed(endpoint: Endpoint, code: int, said: str, kind: type[LLMError]) -> None:
+    endpoint.script = [status(code, said)] * 9
     with pytest.raises(kind):
         ask(client(endpoint, attempts=1))

@@ -129,9 +129,7 @@ def _pieces(
         by_model: Iterator[tuple[Piece, pa.Table | LLMError]] = iter(())
         if asking:
             models = stack.enter_context(_models(config, folder))
-            by_model = Asking(folder, path, models, comparison.context_tokens).pieces(
-                asking, config.benchmark.asked_at_once
-            )
+            by_model = Asking(folder, path, models).pieces(asking, config.benchmark.asked_at_once)
         by_code = stack.enter_context(_by_code(config, free, path))
         yield chain(by_code, by_model)
 

@@ -19,7 +19,6 @@ from automcu.journal import Journal, exchanges_of
 from automcu.llm.client import LLM, EndsTheRun, UnseenRequest
 from automcu.llm.replay import Resumed
 from automcu.nasbench.comparison import Piece, run_piece
-from automcu.nasbench.methods import Model
 from automcu.work import Exchanged
 
 MOST_FAILED = 3
@@ -28,15 +27,12 @@ MOST_FAILED = 3
 
 class Asking:
     """Runs pieces that ask a model, by the table in the file at `path`, and records in `folder`. `model` makes one for
-    a piece, with room for so many `context_tokens` (None for very many)."""
+    a piece."""
 
-    def __init__(
-        self, folder: Path, path: Path, model: Callable[[Piece], LLM], context_tokens: int | None = None
-    ) -> None:
+    def __init__(self, folder: Path, path: Path, model: Callable[[Piece], LLM]) -> None:
         self._folder = folder
         self._path = path
         self._model = model
-        self._context_tokens = context_tokens
         self._stopped = threading.Event()
 
     def run(self, piece: Piece) -> pa.Table:
@@ -59,7 +55,7 @@ class Asking:
 
         try:
             llm = Resumed("proposal", recorded, self._model(piece))
-            return run_piece(piece, self._path, Model.of(llm, self._context_tokens), keep)
+            return run_piece(piece, self._path, llm, keep)
         except UnseenRequest as error:
             if not recorded:
                 raise

@@ -21,7 +21,8 @@ from pydantic import TypeAdapter
 
 from automcu.errors import ConfigError, OutputError
 from automcu.exchange import Exchange
-from automcu.nasbench.methods import ASKING, FREE, METHODS, Model, footprint, view_of
+from automcu.llm.client import LLM
+from automcu.nasbench.methods import ASKING, FREE, METHODS, footprint, view_of
 from automcu.nasbench.search import STATUSES, search, unheard, without_footprint
 from automcu.nasbench.setting import Setting, setting
 from automcu.nasbench.summary import Runs
@@ -128,16 +129,16 @@ def tables_in(path: Path) -> Mapping[DataSet, Table]:
 
 
 def run_piece(
-    piece: Piece, path: Path, model: Model | None = None, heard: Callable[[Exchange], None] = unheard
+    piece: Piece, path: Path, llm: LLM | None = None, heard: Callable[[Exchange], None] = unheard
 ) -> pa.Table:
-    """The rows of a piece, by the tables in the file at `path`. `model` is for a method that asks one; `heard` and what
+    """The rows of a piece, by the tables in the file at `path`. `llm` is for a method that asks one; `heard` and what
     is raised are as in `automcu.nasbench.search.search`."""
     table = tables_in(path)[piece.data_set]
     names = ("seed", "query", "place", "status", "origin", "told", "model", "date", *_ASKED)
     columns: dict[str, list[object]] = {name: [] for name in names}
     for seed in range(piece.first_seed, piece.first_seed + piece.seeds):
         shown = setting(piece.data_set, seed, view_of(piece.method))
-        proposer = _proposer(piece.method, shown, seed, model)
+        proposer = _proposer(piece.method, shown, seed, llm)
         told = partial(table.validation, epochs=piece.epochs)
         if piece.noise:
             told = partial(table.one_training, rng=Random(f"noise {seed}"))
@@ -172,11 +173,11 @@ def run_piece(
     )
 
 
-def _proposer(method: str, shown: Setting, seed: int, model: Model | None) -> Proposer:
+def _proposer(method: str, shown: Setting, seed: int, llm: LLM | None) -> Proposer:
     if method in FREE:
         return FREE[method](shown.space, seed)
-    assert model is not None  # who starts a comparison has seen to it
-    return ASKING[method](shown, seed, model)
+    assert llm is not None  # who starts a comparison has seen to it
+    return ASKING[method](shown, seed, llm)
 
 
 def comparison_in(folder: Path) -> Comparison:

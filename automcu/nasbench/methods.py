@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from automcu.finished import Finished
 from automcu.graph.lowering import lower
 from automcu.llm.client import LLM
 from automcu.llm.conversation import Conversation, Transcript
-from automcu.llm.meter import CHARS_PER_TOKEN
 from automcu.messages import RoundPlan
 from automcu.nasbench.setting import Setting, View
 from automcu.proposal import Proposal, ProposalItem, Proposer
@@ -30,7 +28,6 @@ from automcu.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201Space, comp
 
 WARM_START = 10
 REPLY_TOKENS = 1_024
-_QUESTION_TOKENS = 1_000
 _DRAWS = 1_000
 _NO_BOARD = "any"
 _NO_LIMIT = Budget(512 * 1024, 2 * 1024 * 1024, None)
@@ -78,38 +75,22 @@ FREE: Mapping[str, Callable[[NasBench201Space, int], Proposer]] = {
 """Of code alone: a thousand searches take minutes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A language model, and how many characters of a conversation it can be shown again."""
-
-    llm: LLM
-    memory_chars: int = MEMORY_CHARS
-
-    @classmethod
-    def of(cls, llm: LLM, context_tokens: int | None) -> "Model":
-        """One whose prompt and reply have room for so many tokens, None for very many."""
-        if context_tokens is None:
-            return cls(llm)
-        room = max(context_tokens - REPLY_TOKENS - _QUESTION_TOKENS, 0)
-        return cls(llm, min(int(room * CHARS_PER_TOKEN), MEMORY_CHARS))
+_Method = Callable[[Setting, int, LLM], Proposer]
 
 
-_Method = Callable[[Setting, int, Model], Proposer]
+def _genius(setting: Setting, seed: int, llm: LLM) -> Proposer:
+    return GeniusProposer(setting.space, _conversation(llm, MEMORY_CHARS), setting.task)
 
 
-def _genius(setting: Setting, seed: int, model: Model) -> Proposer:
-    return GeniusProposer(setting.space, _conversation(model.llm, model.memory_chars), setting.task)
-
-
-def _llm(setting: Setting, seed: int, model: Model) -> Proposer:
+def _llm(setting: Setting, seed: int, llm: LLM) -> Proposer:
     """AutoMCU's own prompt and memory, whole cells. It may fail as often as it likes: that costs it queries."""
-    given = setting.space, _conversation(model.llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
+    given = setting.space, _conversation(llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
     return LLMProposer(*given, None, mode="architecture", cost=partial(footprint, setting), patience=10**9)
 
 
-def _hybrid(setting: Setting, seed: int, model: Model) -> Proposer:
+def _hybrid(setting: Setting, seed: int, llm: LLM) -> Proposer:
     """The model gives the first cells, local search goes on from the best of them."""
-    given = setting.space, _conversation(model.llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
+    given = setting.space, _conversation(llm, 0), setting.task, _NO_LIMIT, _NO_BOARD, seed
     code = LocalSearch(setting.space, seed)
     cost = partial(footprint, setting)
     return HybridProposer(*given, code, mode="architecture", cost=cost, warm_start=WARM_START, patience=10**9)

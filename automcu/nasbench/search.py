@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from automcu.architecture import Architecture, Candidate
 from automcu.errors import LLMError
-from automcu.exchange import CANCELLED, Exchange
+from automcu.exchange import CANCELLED, TOO_LONG, Exchange
 from automcu.finished import Evaluated, Finished
 from automcu.ledger import Calls, calls_of
 from automcu.nasbench.isomorphism import canonical
@@ -73,7 +73,7 @@ def search(
         for item in proposer.propose(1):
             match item:
                 case Exchange():
-                    if went_unanswered(item):
+                    if _unanswered(item) and not item.error.startswith(TOO_LONG):
                         raise LLMError(item.error)
                     heard(item)
                     talk.append(item)
@@ -95,6 +95,8 @@ def search(
                     found.append(Query(-1, "invalid", f"{proposer.name}: {reason}"))
                 case _:
                     pass
+        if talk and _unanswered(talk[-1]):  # of a prompt that was too long, a shorter one would have followed
+            raise LLMError(talk[-1].error)
         if found:
             if talk:
                 calls = sum(map(calls_of, talk), _NOTHING)
@@ -106,7 +108,7 @@ def search(
         proposer.observe(news)
 
 
-def went_unanswered(exchange: Exchange) -> bool:
+def _unanswered(exchange: Exchange) -> bool:
     """Whether a call failed without a reply, good or bad."""
     return bool(exchange.error) and not exchange.finish and exchange.error != CANCELLED
 

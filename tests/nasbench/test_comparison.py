@@ -13,7 +13,6 @@ from automcu.errors import ConfigError, OutputError
 from automcu.llm.scripted import ScriptedLLM
 from automcu.nasbench import comparison as module
 from automcu.nasbench.comparison import Comparison, Piece, Results, run_piece
-from automcu.nasbench.methods import Model
 from automcu.nasbench.setting import setting
 from automcu.run_folder import RunFolder
 from automcu.spaces.nasbench201 import OPERATIONS
@@ -204,7 +203,7 @@ def test_a_model_is_told_what_its_cells_take() -> None:
     space = setting("cifar10", 0, "true").space
     cells = [json.loads(space.random(random.Random(seed)).text) for seed in range(3)]
     llm = ScriptedLLM([json.dumps({"reason": "r", "proposals": [cell]}) for cell in cells])
-    rows = run_piece(Piece("llm", "cifar10", 0, 1, 3, 200, False), REAL, Model(llm))
+    rows = run_piece(Piece("llm", "cifar10", 0, 1, 3, 200, False), REAL, llm)
     assert rows.column("status").to_pylist() == ["new"] * 3
     last = "\n".join(message.content for message in llm.asked[-1])
     assert " 0 MACs" not in last and "RAM 0 B" not in last and last.count(" MACs") >= 2

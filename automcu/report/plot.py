@@ -45,7 +45,7 @@ def plot_front(
             "|",
             color=_GREY,
             transform=panel.get_xaxis_transform(),
-            label=f"rejected before training ({len(rejected)})",
+            label=f"rejected ({len(rejected)})",
         )
         panel.plot(
             [kb(end) for end in others], list(map(percent, others)), "o", color=_BLUE, alpha=0.45, label="trained"

@@ -125,7 +125,7 @@ class Progress:
         funnel = self._search.funnel
         text = (
             f"proposed {funnel.proposed} ({funnel.invalid} invalid, {funnel.duplicate} duplicate) > "
-            f"fit {funnel.feasible} ({funnel.rejected} rejected before training) > trained {funnel.trained} "
+            f"fit {funnel.feasible} ({funnel.rejected} rejected) > trained {funnel.trained} "
             f"({funnel.stopped} stopped early) > converted {funnel.evaluated}, failed {funnel.failed}"
         )
         if text != self._last_funnel:

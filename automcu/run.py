@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from automcu.executors.blueprint import Past, RunEnd
     from automcu.journal import Header
     from automcu.llm.endpoint import Endpoint
-    from automcu.search import Funnel
     from automcu.training.data import TrainingData
 
 _PACKAGES = ("automcu", "ray", "torch", "tensorflow", "tflite-micro", "litellm", "numpy", "hydra-core")
@@ -204,7 +203,7 @@ def _carry_out(
     end = _drive(config, judge, provenance, header, files, data, began, past)
     files.remove_folder("checkpoints")  # of what was given up
 
-    from automcu.report.results import write_results
+    from automcu.report.results import nothing_deployed, write_results
 
     summary = write_results(
         files,
@@ -223,7 +222,7 @@ def _carry_out(
     say(summary)
     if end.trouble is not None:
         return 1, f"{_ENDED_EARLY}: {end.trouble}"
-    return (0, "") if end.funnel.deployed else (1, _nothing_deployed(end.funnel))
+    return (0, "") if end.funnel.deployed else (1, nothing_deployed(end.funnel))
 
 
 def _drive(
@@ -331,14 +330,6 @@ def _longer_search(config: "RunConfig", overrides: Sequence[str]) -> str:
     ]
     changed = [f"budget.minutes={2 * config.budget.minutes:g}", f"budget.candidates={2 * config.budget.candidates}"]
     return f"python -m automcu.launch {shlex.join([*kept, *changed, f'seed={config.seed + 1}'])}  (search longer)"
-
-
-def _nothing_deployed(funnel: "Funnel") -> str:
-    if not funnel.feasible:
-        return "no proposal fit the budget; raise budget.ram_kb, budget.flash_kb or budget.minutes"
-    if not funnel.trained:
-        return "no training ended in time; raise budget.minutes, or lower data.max_images or training.recipe.epochs"
-    return "no candidate got through conversion and deployment; see the failures in summary.md"
 
 
 def _close(folder: Path, began: float, code: int, message: str, composed: Mapping[str, Any] | None) -> None:

@@ -73,6 +73,17 @@ def write_results(
     )
 
 
+def nothing_deployed(funnel: Funnel) -> str:
+    """Why a run ended without a network, and what to do."""
+    if not funnel.feasible:
+        return "no proposal fit the budget; raise budget.ram_kb, budget.flash_kb or budget.minutes"
+    if not funnel.trained:
+        return "no training ended in time; raise budget.minutes, or lower data.max_images or training.recipe.epochs"
+    if funnel.stopped >= funnel.feasible:
+        return "all networks that fit were stopped early, behind others that do not; set search.check=before_training"
+    return "no candidate got through conversion and deployment; see the failures in summary.md"
+
+
 def candidates_table(finished: Mapping[int, Finished]) -> bytes:
     """A Parquet file with a row per candidate, in the order of their ids. Accuracies are shares in [0, 1]; what a
     candidate never got to is null. The schema's version is in the file's metadata."""

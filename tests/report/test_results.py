@@ -10,7 +10,7 @@ from automcu.architecture import Task
 from automcu.board import Budget
 from automcu.finished import Deployed, Failed, Finished, Rejected
 from automcu.ledger import Costs
-from automcu.report.results import write_results
+from automcu.report.results import nothing_deployed, write_results
 from automcu.run_folder import RunFolder
 from tests.builders import board, candidate, deployment, evaluation, report, test_result, trial
 from tests.report.test_costs import COSTS, FUNNEL, NONE
@@ -60,6 +60,20 @@ def test_what_was_trained_in_vain_is_told(tmp_path: Path) -> None:
     first, second = pq.read_table(tmp_path / "candidates.parquet").to_pylist()
     assert first["status"] == second["status"] == "rejected"
     assert first["float_validation_accuracy"] is None and second["float_validation_accuracy"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("feasible", "trained", "stopped", "why"),
+    [
+        (0, 6, 1, "no proposal fit"),
+        (2, 0, 0, "no training ended"),
+        (2, 6, 2, "all networks that fit were stopped early, behind others that do not"),
+        (2, 6, 1, "see the failures"),
+    ],
+)
+def test_why_nothing_was_deployed_is_told(feasible: int, trained: int, stopped: int, why: str) -> None:
+    told = nothing_deployed(replace(FUNNEL, feasible=feasible, trained=trained, stopped=stopped))
+    assert why in told and ";" in told
 
 
 def test_a_key_in_a_failure_is_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

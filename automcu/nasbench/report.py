@@ -94,9 +94,9 @@ def proposals(rows: pa.Table) -> tuple[str, Lines]:
             }
             shares = [f"{100 * counts.get(status, 0) / mine.num_rows:.1f}" for status in STATUSES]
             asked = [mine[name].to_numpy().sum() / searches for name in _ASKED.values()]
-            told = ["unknown" if np.isnan(one) else f"{one:,.4g}" for one in asked]
+            told = ["unknown" if np.isnan(one) else _figure(one) for one in asked]
             none = not pc.sum(mine["calls"]).as_py()
-            lines.append([method, data_set, *shares, f"{hours:,.4g}", *([""] * len(told) if none else told)])
+            lines.append([method, data_set, *shares, _figure(hours), *([""] * len(told) if none else told)])
     return (
         "Proposals; hours of training, as they took the benchmark's machines, and what was asked of a language model "
         "are means of a search"
@@ -118,6 +118,10 @@ def asked(rows: pa.Table) -> str:
             "not explained either. "
         )
     return told
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.4g}"
 
 
 def _line(row: Row) -> list[str]:

@@ -192,6 +192,9 @@ def _parser() -> ArgumentParser:
     leaderboard.add_argument(
         "places", metavar="DIR", type=Path, nargs="+", help="a folder with run folders below it, or a file of --save"
     )
+    leaderboard.add_argument(
+        "--by", metavar="SETTING", nargs="*", help="of the settings that differ, tell runs apart by these only"
+    )
     leaderboard.add_argument("--save", metavar="FILE.parquet", type=Path, help="keep the runs, a row each")
     leaderboard.add_argument("--json", action="store_true", help="print one JSON object")
     leaderboard.set_defaults(run=_leaderboard)
@@ -460,7 +463,7 @@ def _leaderboard(asked: Namespace) -> tuple[int, Iterable[str]]:
     found = entries(*asked.places)
     if asked.save:
         save(found, asked.save)
-    return 0, (as_json(found) if asked.json else as_markdown(found)).splitlines()
+    return 0, (as_json if asked.json else as_markdown)(found, asked.by).splitlines()
 
 
 def _joint(asked: Namespace) -> tuple[int, Iterable[str]]:

@@ -190,11 +190,22 @@ def _grouped(found: Sequence[Entry], key: Callable[[Entry], Hashable]) -> list[l
     return list(groups.values())
 
 
-def leaderboard(found: Sequence[Entry]) -> list[dict[str, Any]]:
-    """A row for each group, the most accurate first; its `settings` are those of `differing`. Shares are in [0, 1];
-    means are over the runs that left results, accuracy's over those that shipped a network."""
+def known(found: Sequence[Entry], by: Sequence[str] | None) -> Sequence[str]:
+    """The settings `by` which runs are to be told apart; all that differ for None. Raises `OutputError` for one that no
+    run has."""
+    if by is None:
+        return differing(found)
+    for key in by:
+        if not any(key in entry.settings for entry in found):
+            raise OutputError(f"no run has a setting {key!r}; choose from {', '.join(differing(found)) or 'none'}")
+    return by
+
+
+def leaderboard(found: Sequence[Entry], by: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """A row for each group and each combination of the settings `by`, see `known`; the most accurate first. Shares are
+    in [0, 1]; means are over the runs that left results, accuracy's over those that shipped a network."""
     rows: list[dict[str, Any]] = []
-    keys = differing(found)
+    keys = known(found, by)
     for mine in _grouped(found, lambda entry: (entry.group, *(entry.settings.get(key) for key in keys))):
         shipped = [entry.accuracy for entry in mine if entry.accuracy is not None]
         told = [entry for entry in mine if entry.counted]
@@ -249,12 +260,12 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def as_markdown(found: Sequence[Entry]) -> str:
+def as_markdown(found: Sequence[Entry], by: Sequence[str] | None = None) -> str:
     """The leaderboard, and below it every run that did not end well."""
-    keys = differing(found)
+    keys = known(found, by)
     head = [*_NAMES, *keys, *(title for _, title, _ in _COLUMNS)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * (len(head) - len(_COLUMNS))}{'--:|' * len(_COLUMNS)}"]
-    for row in leaderboard(found):
+    for row in leaderboard(found, by):
         cells = [*(row[name] for name in _NAMES), *row["settings"].values()]
         cells += ["" if row[key] is None else format(row[key], form) for key, _, form in _COLUMNS]
         lines.append(f"| {' | '.join(cells)} |")
@@ -262,7 +273,7 @@ def as_markdown(found: Sequence[Entry]) -> str:
     return "\n".join([*lines, *(["", "Did not end well:", "", *troubled] if troubled else [])])
 
 
-def as_json(found: Sequence[Entry]) -> str:
+def as_json(found: Sequence[Entry], by: Sequence[str] | None = None) -> str:
     """The leaderboard's rows, and the runs that did not end well."""
     troubled = [{"folder": str(entry.folder), "trouble": entry.trouble} for entry in found if entry.trouble]
-    return json.dumps({"rows": leaderboard(found), "troubled": troubled}, indent=1)
+    return json.dumps({"rows": leaderboard(found, by), "troubled": troubled}, indent=1)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -62,6 +63,21 @@ def test_runs_that_differ_in_a_setting_are_groups_of_their_own(sweep: Path) -> N
     assert by_check.keys() == {"before_training", "after_training"} and all(len(row["settings"]) == 1 for row in random)
     assert by_check["before_training"]["in_vain"] == 0 < by_check["after_training"]["in_vain"] == 1
     assert by_check["before_training"]["shipped"] == 1 and by_check["after_training"]["accuracy"] is None
+
+
+def test_runs_are_told_apart_by_the_settings_that_are_asked_for(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*by: str) -> list[dict[str, Any]]:
+        assert main(["bench", "leaderboard", str(sweep / "3"), str(sweep / "4"), "--json", "--by", *by]) == 0
+        return json.loads(capsys.readouterr().out)["rows"]  # type: ignore[no-any-return]
+
+    (merged,) = told()
+    assert (merged["runs"], merged["shipped"], merged["settings"]) == (2, 1, {})
+    assert [row["runs"] for row in told("budget.flash_kb")] == [2]
+    assert len(told("search.check", "budget.flash_kb")) == 2
+    assert main(["bench", "leaderboard", str(sweep), "--by", "search.chek"]) == 2
+    assert "'search.chek'; choose from search.check" in capsys.readouterr().err
 
 
 def test_settings_of_proposer_and_model_tell_runs_apart_too(sweep: Path, tmp_path: Path) -> None:

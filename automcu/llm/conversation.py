@@ -108,7 +108,7 @@ class Conversation:
                     raise
                 self._most_recalled = _chars(earlier) // 2
             except TruncatedReply as error:
-                if error.completion.tokens_out < allowed:  # by the end of the model's context
+                if earlier and error.completion.tokens_out < allowed:  # by the end of the model's context
                     self._most_recalled = _chars(earlier) // 2
                 raise
             else:

@@ -71,6 +71,13 @@ def test_makes_room_for_the_reply_too() -> None:
     assert ends == [REPLY, "cut off; allow more tokens", REPLY]
 
 
+def test_a_first_reply_that_is_too_long_says_nothing_of_the_room_for_earlier_turns() -> None:
+    llm = Narrow(295)
+    _, ends = talk(llm, ["x" * 190, "a" * 60, "b" * 60])
+    assert ends == [*["cut off; allow more tokens"] * 2, REPLY, REPLY]
+    assert [len(prompt) for prompt in llm.heard] == [2, 4]
+
+
 def test_a_question_that_is_too_long_by_itself_is_told() -> None:
     with pytest.raises(PromptTooLong, match="use a model with a longer context"):
         Conversation("training", Narrow(50), Transcript(1_000), max_tokens=50).ask(SYSTEM, "a", {})

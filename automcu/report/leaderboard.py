@@ -190,9 +190,7 @@ def _grouped(found: Sequence[Entry], key: Callable[[Entry], Hashable]) -> list[l
     return list(groups.values())
 
 
-def known(found: Sequence[Entry], by: Sequence[str] | None) -> Sequence[str]:
-    """The settings `by` which runs are to be told apart; all that differ for None. Raises `OutputError` for one that no
-    run has."""
+def _keys(found: Sequence[Entry], by: Sequence[str] | None) -> Sequence[str]:
     if by is None:
         return differing(found)
     for key in by:
@@ -202,10 +200,11 @@ def known(found: Sequence[Entry], by: Sequence[str] | None) -> Sequence[str]:
 
 
 def leaderboard(found: Sequence[Entry], by: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """A row for each group and each combination of the settings `by`, see `known`; the most accurate first. Shares are
-    in [0, 1]; means are over the runs that left results, accuracy's over those that shipped a network."""
+    """A row for each group and each combination of the settings `by` (None: all that are `differing`), the most
+    accurate first. Shares are in [0, 1]; means are over the runs that left results, accuracy's over those that shipped
+    a network. Raises `OutputError` for a setting that no run has."""
     rows: list[dict[str, Any]] = []
-    keys = known(found, by)
+    keys = _keys(found, by)
     for mine in _grouped(found, lambda entry: (entry.group, *(entry.settings.get(key) for key in keys))):
         shipped = [entry.accuracy for entry in mine if entry.accuracy is not None]
         told = [entry for entry in mine if entry.counted]
@@ -262,7 +261,7 @@ _COLUMNS = (
 
 def as_markdown(found: Sequence[Entry], by: Sequence[str] | None = None) -> str:
     """The leaderboard, and below it every run that did not end well."""
-    keys = known(found, by)
+    keys = _keys(found, by)
     head = [*_NAMES, *keys, *(title for _, title, _ in _COLUMNS)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * (len(head) - len(_COLUMNS))}{'--:|' * len(_COLUMNS)}"]
     for row in leaderboard(found, by):

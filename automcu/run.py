@@ -222,7 +222,7 @@ def _carry_out(
     say(summary)
     if end.trouble is not None:
         return 1, f"{_ENDED_EARLY}: {end.trouble}"
-    return (0, "") if end.funnel.deployed else (1, nothing_deployed(end.funnel))
+    return (0, "") if end.funnel.deployed else (1, nothing_deployed(end.funnel, end.finished.values()))
 
 
 def _drive(

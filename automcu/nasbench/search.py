@@ -100,7 +100,7 @@ def search(
         if found:
             if talk:
                 calls = sum(map(calls_of, talk), _NOTHING)
-                found[0] = replace(found[0], asked=calls, model=talk[0].model, date=talk[0].date)
+                found[0] = replace(found[0], asked=calls, model=talk[-1].model, date=talk[-1].date)
                 talk.clear()
             yield from found
         asked += len(found)

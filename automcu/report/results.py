@@ -3,7 +3,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -73,14 +73,16 @@ def write_results(
     )
 
 
-def nothing_deployed(funnel: Funnel) -> str:
+def nothing_deployed(funnel: Funnel, finished: Collection[Finished]) -> str:
     """Why a run ended without a network, and what to do."""
     if not funnel.feasible:
         return "no proposal fit the budget; raise budget.ram_kb, budget.flash_kb or budget.minutes"
     if not funnel.trained:
         return "no training ended in time; raise budget.minutes, or lower data.max_images or training.recipe.epochs"
-    if funnel.stopped >= funnel.feasible:
-        return "all networks that fit were stopped early, behind others that do not; set search.check=before_training"
+    judged_late = any(isinstance(end, Rejected) and end.trial is not None for end in finished)
+    went_on = any(isinstance(end, Failed) or (isinstance(end, Skipped) and end.stage == "evaluate") for end in finished)
+    if judged_late and funnel.stopped and not went_on:
+        return "what fits was stopped early, behind networks that do not fit; set search.check=before_training"
     return "no candidate got through conversion and deployment; see the failures in summary.md"
 
 

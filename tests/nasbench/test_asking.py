@@ -114,6 +114,7 @@ def test_what_was_recorded_is_replayed_to_the_letter_or_refused(tmp_path: Path) 
     replay = ReplayLLM("proposal", recorded, strict=True)
     replayed = asking(tmp_path / "replay", replay).run(piece)
     assert without_time(replayed).equals(without_time(first))
+    assert {date[:4] for date in replayed["date"].to_pylist()} == {"2020"}
     assert any(exchange.error for exchange in recorded), "something was too long"
     other = Piece("genius_hidden", "cifar10", 0, 1, 6, 200, False)
     with pytest.raises(UnseenRequest):

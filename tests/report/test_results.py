@@ -8,7 +8,7 @@ import pytest
 
 from automcu.architecture import Task
 from automcu.board import Budget
-from automcu.finished import Deployed, Failed, Finished, Rejected
+from automcu.finished import Deployed, Failed, Finished, Rejected, Skipped, Stopped
 from automcu.ledger import Costs
 from automcu.report.results import nothing_deployed, write_results
 from automcu.run_folder import RunFolder
@@ -62,18 +62,19 @@ def test_what_was_trained_in_vain_is_told(tmp_path: Path) -> None:
     assert first["float_validation_accuracy"] is None and second["float_validation_accuracy"] == 0.25
 
 
-@pytest.mark.parametrize(
-    ("feasible", "trained", "stopped", "why"),
-    [
-        (0, 6, 1, "no proposal fit"),
-        (2, 0, 0, "no training ended"),
-        (2, 6, 2, "all networks that fit were stopped early, behind others that do not"),
-        (2, 6, 1, "see the failures"),
-    ],
-)
-def test_why_nothing_was_deployed_is_told(feasible: int, trained: int, stopped: int, why: str) -> None:
-    told = nothing_deployed(replace(FUNNEL, feasible=feasible, trained=trained, stopped=stopped))
-    assert why in told and ";" in told
+def test_why_nothing_was_deployed_is_told() -> None:
+    late, stopped = Rejected(candidate(1), report(), (), trial()), Stopped(candidate(2), report(), trial())
+    failed, left = Failed(candidate(3), "evaluate", "candidate", "why"), Skipped(candidate(4), "recipe")
+    assert "no proposal fit" in nothing_deployed(replace(FUNNEL, feasible=0), [late])
+    assert "no training ended" in nothing_deployed(replace(FUNNEL, trained=0), [left])
+    assert "behind networks that do not fit; set" in nothing_deployed(FUNNEL, [late, stopped, left])
+    early = Rejected(candidate(1), report(), ())
+    for finished in (
+        [late, stopped, failed],
+        [early, stopped, left],
+        [late, stopped, Skipped(candidate(5), "evaluate")],
+    ):
+        assert "see the failures" in nothing_deployed(FUNNEL, finished)
 
 
 def test_a_key_in_a_failure_is_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
